@@ -1,0 +1,154 @@
+"""visattn: self-attention for vision, from the printed formula to the fast module.
+
+Every name below is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from visattn._lazy import lazy_getattr
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Conv2d": "visattn.mechanisms.convolution",
+    "LearnedPosition2d": "visattn.mechanisms.positions",
+    "MultiHeadSelfAttention": "visattn.mechanisms.multi_head",
+    "SelfAttention": "visattn.mechanisms.dot_product",
+    "attend": "visattn.mechanisms.dot_product",
+    "attend_loop": "visattn.mechanisms.dot_product",
+    "check": "visattn.exercises",
+    "conv2d": "visattn.mechanisms.convolution",
+    "conv2d_loop": "visattn.mechanisms.convolution",
+    "convert": "visattn.checkpoints",
+    "coord_channels": "visattn.mechanisms.positions",
+    "merge_heads": "visattn.mechanisms.multi_head",
+    "multi_head": "visattn.mechanisms.multi_head",
+    "multi_head_loop": "visattn.mechanisms.multi_head",
+    "quadratic_encoding": "visattn.mechanisms.positions",
+    "quadratic_encoding_loop": "visattn.mechanisms.positions",
+    "relative_logits_1d": "visattn.mechanisms.positions",
+    "relative_logits_1d_loop": "visattn.mechanisms.positions",
+    "relative_logits_2d": "visattn.mechanisms.positions",
+    "relative_logits_2d_loop": "visattn.mechanisms.positions",
+    "relative_offsets_2d": "visattn.mechanisms.positions",
+    "relative_scores": "visattn.mechanisms.positions",
+    "relative_scores_loop": "visattn.mechanisms.positions",
+    "relative_to_absolute": "visattn.mechanisms.positions",
+    "relative_to_absolute_loop": "visattn.mechanisms.positions",
+    "shift_weights": "visattn.mechanisms.convolution",
+    "sinusoidal_1d": "visattn.mechanisms.positions",
+    "sinusoidal_1d_loop": "visattn.mechanisms.positions",
+    "sinusoidal_2d": "visattn.mechanisms.positions",
+    "sinusoidal_2d_loop": "visattn.mechanisms.positions",
+    "spatial_pooling": "visattn.mechanisms.convolution",
+    "spatial_pooling_loop": "visattn.mechanisms.convolution",
+    "split_heads": "visattn.mechanisms.multi_head",
+}
+__all__ = sorted(_EXPORTS)
+
+if TYPE_CHECKING:
+    from visattn.checkpoints import (
+        convert as convert,
+    )
+    from visattn.exercises import (
+        check as check,
+    )
+    from visattn.mechanisms.convolution import (
+        Conv2d as Conv2d,
+    )
+    from visattn.mechanisms.convolution import (
+        conv2d as conv2d,
+    )
+    from visattn.mechanisms.convolution import (
+        conv2d_loop as conv2d_loop,
+    )
+    from visattn.mechanisms.convolution import (
+        shift_weights as shift_weights,
+    )
+    from visattn.mechanisms.convolution import (
+        spatial_pooling as spatial_pooling,
+    )
+    from visattn.mechanisms.convolution import (
+        spatial_pooling_loop as spatial_pooling_loop,
+    )
+    from visattn.mechanisms.dot_product import (
+        SelfAttention as SelfAttention,
+    )
+    from visattn.mechanisms.dot_product import (
+        attend as attend,
+    )
+    from visattn.mechanisms.dot_product import (
+        attend_loop as attend_loop,
+    )
+    from visattn.mechanisms.multi_head import (
+        MultiHeadSelfAttention as MultiHeadSelfAttention,
+    )
+    from visattn.mechanisms.multi_head import (
+        merge_heads as merge_heads,
+    )
+    from visattn.mechanisms.multi_head import (
+        multi_head as multi_head,
+    )
+    from visattn.mechanisms.multi_head import (
+        multi_head_loop as multi_head_loop,
+    )
+    from visattn.mechanisms.multi_head import (
+        split_heads as split_heads,
+    )
+    from visattn.mechanisms.positions import (
+        LearnedPosition2d as LearnedPosition2d,
+    )
+    from visattn.mechanisms.positions import (
+        coord_channels as coord_channels,
+    )
+    from visattn.mechanisms.positions import (
+        quadratic_encoding as quadratic_encoding,
+    )
+    from visattn.mechanisms.positions import (
+        quadratic_encoding_loop as quadratic_encoding_loop,
+    )
+    from visattn.mechanisms.positions import (
+        relative_logits_1d as relative_logits_1d,
+    )
+    from visattn.mechanisms.positions import (
+        relative_logits_1d_loop as relative_logits_1d_loop,
+    )
+    from visattn.mechanisms.positions import (
+        relative_logits_2d as relative_logits_2d,
+    )
+    from visattn.mechanisms.positions import (
+        relative_logits_2d_loop as relative_logits_2d_loop,
+    )
+    from visattn.mechanisms.positions import (
+        relative_offsets_2d as relative_offsets_2d,
+    )
+    from visattn.mechanisms.positions import (
+        relative_scores as relative_scores,
+    )
+    from visattn.mechanisms.positions import (
+        relative_scores_loop as relative_scores_loop,
+    )
+    from visattn.mechanisms.positions import (
+        relative_to_absolute as relative_to_absolute,
+    )
+    from visattn.mechanisms.positions import (
+        relative_to_absolute_loop as relative_to_absolute_loop,
+    )
+    from visattn.mechanisms.positions import (
+        sinusoidal_1d as sinusoidal_1d,
+    )
+    from visattn.mechanisms.positions import (
+        sinusoidal_1d_loop as sinusoidal_1d_loop,
+    )
+    from visattn.mechanisms.positions import (
+        sinusoidal_2d as sinusoidal_2d,
+    )
+    from visattn.mechanisms.positions import (
+        sinusoidal_2d_loop as sinusoidal_2d_loop,
+    )
+else:
+    __getattr__ = lazy_getattr(__name__, _EXPORTS, globals())
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_EXPORTS]

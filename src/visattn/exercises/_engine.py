@@ -1,0 +1,537 @@
+"""Grade a reader's function: run it, compare it, name the mistake."""
+
+import inspect
+import linecache
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from visattn.exercises._compare import (
+    Details,
+    Difference,
+    describe,
+    difference,
+    equal,
+    is_number,
+    largest_error,
+    numbers,
+)
+from visattn.exercises._declare import Case, Exercise, Function, Inputs, Variant
+from visattn.exercises._result import Result
+
+_SHRINK_SECONDS = 0.3
+_SHRINK_TRIES = 80
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one call of a function gave: a value or an error."""
+
+    value: Any = None
+    error: Exception | None = None
+    changed: str | None = None  # the input that the call overwrote
+
+    def same_as(self, other: "Attempt") -> bool:
+        """True when both calls failed, or both gave equal outputs."""
+        if self.error is not None or other.error is not None:
+            return self.error is not None and other.error is not None
+        return equal(self.value, other.value)
+
+
+def grade(exercise: Exercise, function: Function) -> Result:
+    """Run a function on every case of an exercise and explain what came out."""
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.device("cpu"),
+    ):
+        return _grade(exercise, function)
+
+
+def _grade(exercise: Exercise, function: Function) -> Result:
+    cases = exercise.cases()
+    early = _signature_problem(exercise, function, cases)
+    if early is not None:
+        return early
+    attempts = []
+    for case in cases:
+        attempts.append(run(exercise, function, case.inputs))
+        early = _unfinished(exercise, attempts[-1]) or _overwritten(
+            exercise, case, attempts[-1]
+        )
+        if early is not None:
+            return early
+    early = _unsteady(exercise, function, cases, attempts)
+    if early is not None:
+        return early
+
+    wanted = [run(exercise, exercise.oracle, case.inputs) for case in cases]
+    failing = [
+        number
+        for number in range(len(cases))
+        if _problem(exercise, attempts[number], wanted[number]) is not None
+    ]
+    if not failing:
+        return _gradient_problem(exercise, function, cases) or _passed(
+            exercise, attempts, wanted
+        )
+    return _named(exercise, cases, attempts, wanted, failing) or _unnamed(
+        exercise, function, cases, attempts, wanted, failing
+    )
+
+
+def run(exercise: Exercise, function: Function, inputs: Inputs) -> Attempt:
+    """Call a function on copies of the inputs."""
+    copies = {name: _copy(value) for name, value in inputs.items()}
+    positional, keyword = exercise.arguments(copies)
+    try:
+        value = function(*positional, **keyword)
+    except Exception as error:
+        return Attempt(error=error)
+    changed = [name for name in inputs if not _untouched(copies[name], inputs[name])]
+    if isinstance(value, Tensor):
+        value = value.detach().clone()
+    return Attempt(value=value, changed=changed[0] if changed else None)
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _untouched(after: Any, before: Any) -> bool:
+    if isinstance(after, Tensor):
+        return after.shape == before.shape and equal(after, before)
+    return True
+
+
+def _problem(exercise: Exercise, got: Attempt, want: Attempt) -> Difference | None:
+    if got.error is not None:
+        return Difference("error", _error_text(got.error))
+    return difference(got.value, want.value, exercise.any_float)
+
+
+# --- before any comparison ------------------------------------------------------
+
+
+def _signature_problem(
+    exercise: Exercise, function: Function, cases: Sequence[Case]
+) -> Result | None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # built in: its call will tell
+        return None
+    for case in cases:
+        positional, keyword = exercise.arguments(case.inputs)
+        try:
+            signature.bind(*positional, **keyword)
+        except TypeError as error:
+            plain = [
+                parameter.replace(annotation=inspect.Parameter.empty)
+                for parameter in signature.parameters.values()
+            ]
+            message = (
+                f"The arguments do not fit ({error})."
+                f" Write the function as `{exercise.signature}`."
+            )
+            details = (("yours takes", f"`{inspect.Signature(plain)}`"),)
+            return _not_yet(exercise, message, details)
+    return None
+
+
+def _unfinished(exercise: Exercise, attempt: Attempt) -> Result | None:
+    stub = isinstance(attempt.error, NotImplementedError) and _is_stub(attempt.error)
+    empty = attempt.error is None and (
+        attempt.value is None
+        or attempt.value is Ellipsis
+        or attempt.value is NotImplemented
+    )
+    if stub:
+        message = "Nothing here yet. Write the body, then run this cell again."
+    elif empty:
+        message = (
+            f"Nothing here yet: the function returned {attempt.value}."
+            " If you wrote a body, it may lack a `return`."
+        )
+    else:
+        return None
+    return _not_yet(exercise, message, (("to write", f"`{exercise.signature}`"),))
+
+
+def _is_stub(error: NotImplementedError) -> bool:
+    """Tell `raise NotImplementedError` from a kernel that torch does not have."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return not error.args or "raise" in (last.line or "")
+
+
+def _overwritten(exercise: Exercise, case: Case, attempt: Attempt) -> Result | None:
+    if attempt.changed is None:
+        return None
+    message = (
+        f"Your function overwrites its input `{attempt.changed}`."
+        " The caller may still need it. Replace the in-place step (`x *= ...`,"
+        " `x[...] = ...`, a method that ends in `_`) by one that makes a new tensor."
+    )
+    return _not_yet(exercise, message, (("input", _describe(case.inputs)),))
+
+
+def _unsteady(
+    exercise: Exercise,
+    function: Function,
+    cases: Sequence[Case],
+    attempts: Sequence[Attempt],
+) -> Result | None:
+    for number in {0, len(cases) - 1}:
+        again = run(exercise, function, cases[number].inputs)
+        if not again.same_as(attempts[number]):
+            message = (
+                "The same input gave two different answers. Look for random numbers,"
+                " dropout, uninitialised memory (`torch.empty`), or a variable that"
+                " survives from one call to the next."
+            )
+            details = (("input", _describe(cases[number].inputs)),)
+            return _not_yet(exercise, message, details)
+    return None
+
+
+# --- right numbers --------------------------------------------------------------
+
+
+def _passed(
+    exercise: Exercise, attempts: Sequence[Attempt], wanted: Sequence[Attempt]
+) -> Result:
+    error = max(
+        largest_error(got.value, want.value)
+        for got, want in zip(attempts, wanted, strict=True)
+    )
+    checked = "outputs and gradients" if exercise.gradients else "outputs"
+    message = f"Your function agrees with the loop on every input: {checked}."
+    details = (
+        ("inputs tried", str(len(attempts))),
+        ("largest error", f"{error:.1e}" if error else "0"),
+    )
+    return Result(True, None, message, None, exercise.name, details)
+
+
+def _gradient_problem(
+    exercise: Exercise, function: Function, cases: Sequence[Case]
+) -> Result | None:
+    if not exercise.gradients:
+        return None
+    for case in cases:
+        want, _ = _gradients(exercise, exercise.oracle, case.inputs)
+        try:
+            got, attached = _gradients(exercise, function, case.inputs)
+        except Exception as error:
+            message = (
+                "The numbers are right, but with inputs that require gradients "
+                f"this happens: {_error_text(error)}"
+            )
+            return _not_yet(exercise, message, _error_details(function, error))
+        for name in want:
+            message, detached = _gradient_message(
+                name, got[name], want[name], attached
+            )
+            if message:
+                details = (("input", _describe(case.inputs)),)
+                variant = "detached" if detached else None
+                return _not_yet(exercise, message, details, variant)
+    return None
+
+
+def _gradients(
+    exercise: Exercise, function: Function, inputs: Inputs
+) -> tuple[dict[str, Tensor], bool]:
+    """The gradient for every floating input, and whether the output has a graph."""
+    leaves = {
+        name: value.clone().requires_grad_()
+        for name, value in inputs.items()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
+    positional, keyword = exercise.arguments({**inputs, **leaves})
+    output = function(*positional, **keyword)
+    if not output.requires_grad:
+        return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}, False
+    steps = torch.arange(output.numel(), dtype=torch.float64).reshape(output.shape)
+    found = torch.autograd.grad(
+        output,
+        list(leaves.values()),
+        (steps * 0.7 + 0.3).cos().to(output.dtype),
+        allow_unused=True,
+    )
+    return {
+        name: torch.zeros_like(leaf) if gradient is None else gradient
+        for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
+    }, True
+
+
+def _gradient_message(
+    name: str, got: Tensor, want: Tensor, attached: bool
+) -> tuple[str, bool]:
+    if equal(got, want):
+        return "", False
+    right = "The numbers are right, but"
+    if not attached:
+        return (
+            f"{right} no gradient flows: the output is cut off from its inputs."
+            " Look for `detach`, `.data`, `.item()`, `torch.tensor(...)` or `no_grad`."
+        ), True
+    if bool(got.isnan().any() & ~want.isnan().any()):
+        return (
+            f"{right} the gradient for `{name}` is NaN. A NaN or infinity that is"
+            " replaced later still reaches the backward pass; keep it from arising."
+        ), False
+    if not bool(got.any()):
+        return (
+            f"{right} no gradient reaches `{name}`. Somewhere on its way the"
+            " computation is detached."
+        ), True
+    return (
+        f"{right} the gradient for `{name}` is not: part of the computation is"
+        " detached, or a step has no useful derivative."
+    ), False
+
+
+# --- wrong numbers --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Match:
+    variant: Variant
+    where: frozenset[int]  # the cases in which the variant is wrong
+    agrees: frozenset[int]  # those of them in which the reader's output is the same
+
+
+def _matches(
+    exercise: Exercise,
+    cases: Sequence[Case],
+    attempts: Sequence[Attempt],
+    wanted: Sequence[Attempt],
+) -> Iterator[_Match]:
+    for variant in exercise.variants:
+        for form in variant.forms:
+            outcomes = [run(exercise, form, case.inputs) for case in cases]
+            where = frozenset(
+                number
+                for number, outcome in enumerate(outcomes)
+                if _problem(exercise, outcome, wanted[number]) is not None
+            )
+            agrees = frozenset(
+                number
+                for number in where
+                if outcomes[number].same_as(attempts[number])
+            )
+            # A form that only raises says nothing about the numbers.
+            if any(outcomes[number].error is None for number in agrees):
+                yield _Match(variant, where, agrees)
+
+
+def _named(
+    exercise: Exercise,
+    cases: Sequence[Case],
+    attempts: Sequence[Attempt],
+    wanted: Sequence[Attempt],
+    failing: Sequence[int],
+) -> Result | None:
+    """A variant that explains the failures, on all cases or on the plain ones."""
+    matches = list(_matches(exercise, cases, attempts, wanted))
+    plain = frozenset(number for number, case in enumerate(cases) if not case.options)
+    plain_failing = plain.intersection(failing)
+
+    whole = [match for match in matches if match.agrees == match.where]
+    if whole:
+        best = max(whole, key=lambda match: len(match.where))
+        return _explained(exercise, cases, best, best.where, failing)
+    start = [
+        match
+        for match in matches
+        if plain_failing
+        and plain_failing <= match.agrees
+        and match.where & plain <= match.agrees
+    ]
+    if start:
+        best = max(start, key=lambda match: len(match.agrees))
+        return _explained(exercise, cases, best, best.agrees, failing)
+    return None
+
+
+def _explained(
+    exercise: Exercise,
+    cases: Sequence[Case],
+    match: _Match,
+    explained: frozenset[int],
+    failing: Sequence[int],
+) -> Result:
+    details = [
+        ("inputs that show it", f"{len(explained)} of {len(cases)}"),
+        ("smallest", _describe(cases[min(explained)].inputs)),
+    ]
+    left = [number for number in failing if number not in explained]
+    if left:
+        text = f"{len(left)} more inputs fail for another reason; take this one first"
+        details.append(("not all", text))
+    variant = match.variant
+    return Result(
+        False,
+        variant.name,
+        variant.message,
+        variant.section,
+        exercise.name,
+        tuple(details),
+    )
+
+
+def _unnamed(
+    exercise: Exercise,
+    function: Function,
+    cases: Sequence[Case],
+    attempts: Sequence[Attempt],
+    wanted: Sequence[Attempt],
+    failing: Sequence[int],
+) -> Result:
+    first = failing[0]
+    problem = _problem(exercise, attempts[first], wanted[first])
+    assert problem is not None
+    case, problem = _smallest(exercise, function, cases[first], problem)
+    details = list(problem.details)
+    if problem.kind == "error":
+        details += _error_details(
+            function, run(exercise, function, case.inputs).error or Exception()
+        )
+    details.append(("smallest failing input", _describe(case.inputs)))
+    details += [
+        (f"`{name}`", shown) for name, shown in _small_inputs(case.inputs)
+    ]
+    details.append(("right", f"{len(cases) - len(failing)} of {len(cases)} inputs"))
+    message = problem.message + _option_hint(cases, failing)
+    return _not_yet(exercise, message, tuple(details))
+
+
+def _option_hint(cases: Sequence[Case], failing: Sequence[int]) -> str:
+    """Say so when exactly the cases with a mask (a bias, ...) fail."""
+    shared = frozenset.intersection(*(cases[number].options for number in failing))
+    for option in sorted(shared):
+        others = [
+            case.options
+            for number, case in enumerate(cases)
+            if number not in set(failing)
+        ]
+        if others and all(option not in options for options in others):
+            words = option.replace("_", " ")
+            return f" Only inputs with {words} fail; the others are right."
+    return ""
+
+
+def _smallest(
+    exercise: Exercise, function: Function, case: Case, problem: Difference
+) -> tuple[Case, Difference]:
+    """Make the sizes of a failing case smaller while it fails in the same way."""
+    if problem.kind == "shape":  # equal lengths would hide which axis is which
+        return case, problem
+    deadline = time.monotonic() + _SHRINK_SECONDS
+    tries = 0
+    progress = True
+    while progress:
+        progress = False
+        for sizes in _smaller(case.sizes):
+            tries += 1
+            if tries > _SHRINK_TRIES or time.monotonic() > deadline:
+                return case, problem
+            found = _fails_alike(exercise, function, sizes, problem)
+            if found is not None:
+                case, problem = found
+                progress = True
+                break
+    return case, problem
+
+
+def _smaller(sizes: Any) -> Iterator[dict[str, Any]]:
+    for name, size in sizes.items():
+        if isinstance(size, bool):
+            candidates: list[Any] = [False] if size else []
+        elif isinstance(size, int):
+            candidates = sorted({1, size // 2, size - 1} - {0, size})
+        else:
+            candidates = []
+        for candidate in candidates:
+            yield {**sizes, name: candidate}
+
+
+def _fails_alike(
+    exercise: Exercise, function: Function, sizes: dict[str, Any], problem: Difference
+) -> tuple[Case, Difference] | None:
+    try:
+        case = exercise.case(sizes)
+        want = exercise.oracle(*_call(exercise, case)[0], **_call(exercise, case)[1])
+    except (ValueError, IndexError, RuntimeError):  # not a size of this exercise
+        return None
+    got = run(exercise, function, case.inputs)
+    found = _problem(exercise, got, Attempt(want))
+    if found is None or found.kind != problem.kind:
+        return None
+    if found.kind == "error" and found.message != problem.message:
+        return None
+    return case, found
+
+
+def _call(exercise: Exercise, case: Case) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return exercise.arguments(case.inputs)
+
+
+# --- words ----------------------------------------------------------------------
+
+
+def _not_yet(
+    exercise: Exercise,
+    message: str,
+    details: Details = (),
+    variant: str | None = None,
+) -> Result:
+    return Result(False, variant, message, exercise.section, exercise.name, details)
+
+
+def _describe(inputs: Inputs) -> str:
+    return ", ".join(f"{name} {describe(value)}" for name, value in inputs.items())
+
+
+def _small_inputs(inputs: Inputs) -> Iterator[tuple[str, str]]:
+    for name, value in inputs.items():
+        shown = numbers(value) if isinstance(value, Tensor) else None
+        if shown is not None:
+            yield name, shown
+
+
+def _error_text(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    first = f": {text[0]}" if text else ""
+    return f"Your code raised {type(error).__name__}{first.rstrip('.')}."
+
+
+def _error_details(function: Function, error: BaseException) -> Details:
+    """The deepest line of the reader's own code."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    steps = list(traceback.walk_tb(error.__traceback__))
+    own = [
+        (frame, line)
+        for frame, line in steps
+        if code is not None and frame.f_code.co_filename == code.co_filename
+    ]
+    if not own:
+        own = [(frame, line) for frame, line in steps if not _ours(frame)]
+    if not own:
+        return ()
+    frame, line = own[-1]
+    source = linecache.getline(frame.f_code.co_filename, line).strip()
+    where = f"line {line} of `{frame.f_code.co_name}`"
+    return (("where", f"{where}: `{source}`" if source else where),)
+
+
+def _ours(frame: FrameType) -> bool:
+    name = str(frame.f_globals.get("__name__", ""))
+    return name.startswith(("visattn.exercises._", "torch."))

@@ -1,0 +1,39 @@
+"""Figures and explorers: what the chapters show.
+
+Matplotlib and ipywidgets are imported when a figure or a control is made, so
+importing this package costs nothing beyond torch.
+"""
+
+from visattn.explore.explorer import Explorer, attention_explorer
+from visattn.explore.live import LiveView, live
+from visattn.explore.maps import attention_grid, heatmap, overlay, photo
+from visattn.explore.picture import Picture, show
+from visattn.explore.style import (
+    ATTENTION,
+    DIVERGING,
+    INK,
+    PALETTE,
+    SEQUENTIAL,
+    Palette,
+    subplots,
+)
+
+__all__ = [
+    "ATTENTION",
+    "DIVERGING",
+    "INK",
+    "PALETTE",
+    "SEQUENTIAL",
+    "Explorer",
+    "LiveView",
+    "Palette",
+    "Picture",
+    "attention_explorer",
+    "attention_grid",
+    "heatmap",
+    "live",
+    "overlay",
+    "photo",
+    "show",
+    "subplots",
+]
