@@ -28,7 +28,7 @@ F64 = torch.float64
 
 
 @pytest.mark.parametrize(("T", "D"), [(1, 2), (7, 6), (50, 16)])
-@pytest.mark.parametrize("base", [10000.0, 7])
+@pytest.mark.parametrize("base", [10000.0, 7.0])
 def test_sinusoidal_1d(device, T, D, base):
     ours = sinusoidal_1d(T, D, base=base, device=device, dtype=F64)
     loop = sinusoidal_1d_loop(T, D, base=base, device=device, dtype=F64)

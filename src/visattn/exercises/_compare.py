@@ -134,9 +134,7 @@ def _number_difference(got: Any, want: float) -> Difference | None:
     if equal(got, want):
         return None
     factor = f"; that is {got / want:.6g} times the right one" if want else ""
-    return Difference(
-        "value", f"Expected {want:.10g}, got {got:.10g}{factor}.", ()
-    )
+    return Difference("value", f"Expected {want:.10g}, got {got:.10g}{factor}.", ())
 
 
 def _shape_difference(got: Tensor, want: Tensor) -> Difference:

@@ -8,7 +8,7 @@ that the checker knows by name.
 import inspect
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -120,18 +120,26 @@ class Exercise:
     section: str
     gradients: bool = True
     any_float: bool = False
-    _drawn: list[Case] = field(default_factory=list, repr=False, compare=False)
 
     def case(self, sizes: Mapping[str, Any]) -> Case:
         """Draw the case of these sizes; the same sizes give the same numbers."""
         seed = zlib.crc32(f"{self.name} {sorted(sizes.items())}".encode())
         return Case(dict(sizes), self.draw(Draw(seed), **sizes))
 
-    def cases(self) -> list[Case]:
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
         """All cases, from the smallest to the largest."""
-        if not self._drawn:
-            self._drawn.extend(self.case(sizes) for sizes in self.sizes)
-        return list(self._drawn)
+        return tuple(self.case(sizes) for sizes in self.sizes)
+
+    @cached_property
+    def answers(self) -> tuple[Any, ...]:
+        """What the oracle says to each case."""
+        return tuple(self.answer(case) for case in self.cases)
+
+    def answer(self, case: Case) -> Any:
+        """What the oracle says to a case."""
+        positional, keyword = self.arguments(case.inputs)
+        return self.oracle(*positional, **keyword)
 
     @cached_property
     def parameters(self) -> tuple[inspect.Parameter, ...]:

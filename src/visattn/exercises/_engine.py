@@ -4,7 +4,7 @@ import inspect
 import linecache
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -18,7 +18,6 @@ from visattn.exercises._compare import (
     describe,
     difference,
     equal,
-    is_number,
     largest_error,
     numbers,
 )
@@ -44,6 +43,18 @@ class Attempt:
         return equal(self.value, other.value)
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """A function that fails, with everything that is known about it."""
+
+    exercise: Exercise
+    function: Function
+    cases: Sequence[Case]
+    attempts: Sequence[Attempt]
+    wanted: Sequence[Any]
+    failing: Sequence[int]  # the numbers of the cases that fail
+
+
 def grade(exercise: Exercise, function: Function) -> Result:
     """Run a function on every case of an exercise and explain what came out."""
     with (
@@ -56,35 +67,32 @@ def grade(exercise: Exercise, function: Function) -> Result:
 
 
 def _grade(exercise: Exercise, function: Function) -> Result:
-    cases = exercise.cases()
+    cases, wanted = exercise.cases, exercise.answers
+    # A Result is false unless it passed: compare with None, never with `or`.
     early = _signature_problem(exercise, function, cases)
     if early is not None:
         return early
     attempts = []
     for case in cases:
         attempts.append(run(exercise, function, case.inputs))
-        early = _unfinished(exercise, attempts[-1]) or _overwritten(
-            exercise, case, attempts[-1]
-        )
+        early = _unusable(exercise, case, attempts[-1])
         if early is not None:
             return early
     early = _unsteady(exercise, function, cases, attempts)
     if early is not None:
         return early
 
-    wanted = [run(exercise, exercise.oracle, case.inputs) for case in cases]
     failing = [
         number
         for number in range(len(cases))
         if _problem(exercise, attempts[number], wanted[number]) is not None
     ]
-    if not failing:
-        return _gradient_problem(exercise, function, cases) or _passed(
-            exercise, attempts, wanted
-        )
-    return _named(exercise, cases, attempts, wanted, failing) or _unnamed(
-        exercise, function, cases, attempts, wanted, failing
-    )
+    if failing:
+        trial = _Trial(exercise, function, cases, attempts, wanted, failing)
+        named = _named(trial)
+        return _unnamed(trial) if named is None else named
+    cut_off = _gradient_problem(exercise, function, cases)
+    return _passed(exercise, attempts, wanted) if cut_off is None else cut_off
 
 
 def run(exercise: Exercise, function: Function, inputs: Inputs) -> Attempt:
@@ -111,10 +119,10 @@ def _untouched(after: Any, before: Any) -> bool:
     return True
 
 
-def _problem(exercise: Exercise, got: Attempt, want: Attempt) -> Difference | None:
+def _problem(exercise: Exercise, got: Attempt, want: Any) -> Difference | None:
     if got.error is not None:
         return Difference("error", _error_text(got.error))
-    return difference(got.value, want.value, exercise.any_float)
+    return difference(got.value, want, exercise.any_float)
 
 
 # --- before any comparison ------------------------------------------------------
@@ -143,6 +151,13 @@ def _signature_problem(
             details = (("yours takes", f"`{inspect.Signature(plain)}`"),)
             return _not_yet(exercise, message, details)
     return None
+
+
+def _unusable(exercise: Exercise, case: Case, attempt: Attempt) -> Result | None:
+    unfinished = _unfinished(exercise, attempt)
+    if unfinished is not None:
+        return unfinished
+    return _overwritten(exercise, case, attempt)
 
 
 def _unfinished(exercise: Exercise, attempt: Attempt) -> Result | None:
@@ -204,10 +219,10 @@ def _unsteady(
 
 
 def _passed(
-    exercise: Exercise, attempts: Sequence[Attempt], wanted: Sequence[Attempt]
+    exercise: Exercise, attempts: Sequence[Attempt], wanted: Sequence[Any]
 ) -> Result:
     error = max(
-        largest_error(got.value, want.value)
+        largest_error(got.value, want)
         for got, want in zip(attempts, wanted, strict=True)
     )
     checked = "outputs and gradients" if exercise.gradients else "outputs"
@@ -235,9 +250,7 @@ def _gradient_problem(
             )
             return _not_yet(exercise, message, _error_details(function, error))
         for name in want:
-            message, detached = _gradient_message(
-                name, got[name], want[name], attached
-            )
+            message, detached = _gradient_message(name, got[name], want[name], attached)
             if message:
                 details = (("input", _describe(case.inputs)),)
                 variant = "detached" if detached else None
@@ -308,121 +321,98 @@ class _Match:
     agrees: frozenset[int]  # those of them in which the reader's output is the same
 
 
-def _matches(
-    exercise: Exercise,
-    cases: Sequence[Case],
-    attempts: Sequence[Attempt],
-    wanted: Sequence[Attempt],
-) -> Iterator[_Match]:
-    for variant in exercise.variants:
+def _matches(trial: _Trial) -> Iterator[_Match]:
+    for variant in trial.exercise.variants:
         for form in variant.forms:
-            outcomes = [run(exercise, form, case.inputs) for case in cases]
+            outcomes = [run(trial.exercise, form, case.inputs) for case in trial.cases]
             where = frozenset(
                 number
                 for number, outcome in enumerate(outcomes)
-                if _problem(exercise, outcome, wanted[number]) is not None
+                if _problem(trial.exercise, outcome, trial.wanted[number]) is not None
             )
+            # Where the mistake cannot run, any failure of the reader's agrees with it.
             agrees = frozenset(
                 number
                 for number in where
-                if outcomes[number].same_as(attempts[number])
+                if outcomes[number].same_as(trial.attempts[number])
+                or (outcomes[number].error is not None and number in trial.failing)
             )
             # A form that only raises says nothing about the numbers.
             if any(outcomes[number].error is None for number in agrees):
                 yield _Match(variant, where, agrees)
 
 
-def _named(
-    exercise: Exercise,
-    cases: Sequence[Case],
-    attempts: Sequence[Attempt],
-    wanted: Sequence[Attempt],
-    failing: Sequence[int],
-) -> Result | None:
+def _named(trial: _Trial) -> Result | None:
     """A variant that explains the failures, on all cases or on the plain ones."""
-    matches = list(_matches(exercise, cases, attempts, wanted))
-    plain = frozenset(number for number, case in enumerate(cases) if not case.options)
-    plain_failing = plain.intersection(failing)
-
+    matches = list(_matches(trial))
     whole = [match for match in matches if match.agrees == match.where]
     if whole:
-        best = max(whole, key=lambda match: len(match.where))
-        return _explained(exercise, cases, best, best.where, failing)
+        return _explained(trial, max(whole, key=lambda match: len(match.where)))
+
+    # Two mistakes at once: the one that shows where no mask, bias, ... plays a part.
+    plain = frozenset(
+        number for number, case in enumerate(trial.cases) if not case.options
+    )
+    plain_failing = plain.intersection(trial.failing)
     start = [
         match
         for match in matches
-        if plain_failing
-        and plain_failing <= match.agrees
-        and match.where & plain <= match.agrees
+        if plain_failing and plain_failing == match.where & plain <= match.agrees
     ]
     if start:
-        best = max(start, key=lambda match: len(match.agrees))
-        return _explained(exercise, cases, best, best.agrees, failing)
+        return _explained(trial, max(start, key=lambda match: len(match.agrees)))
     return None
 
 
-def _explained(
-    exercise: Exercise,
-    cases: Sequence[Case],
-    match: _Match,
-    explained: frozenset[int],
-    failing: Sequence[int],
-) -> Result:
+def _explained(trial: _Trial, match: _Match) -> Result:
+    cases = trial.cases
     details = [
-        ("inputs that show it", f"{len(explained)} of {len(cases)}"),
-        ("smallest", _describe(cases[min(explained)].inputs)),
+        ("inputs that show it", f"{len(match.agrees)} of {len(cases)}"),
+        ("smallest", _describe(cases[min(match.agrees)].inputs)),
     ]
-    left = [number for number in failing if number not in explained]
+    left = sum(number not in match.agrees for number in trial.failing)
     if left:
-        text = f"{len(left)} more inputs fail for another reason; take this one first"
+        text = f"{left} more inputs fail for another reason; take this one first"
         details.append(("not all", text))
-    variant = match.variant
     return Result(
         False,
-        variant.name,
-        variant.message,
-        variant.section,
-        exercise.name,
+        match.variant.name,
+        match.variant.message,
+        match.variant.section,
+        trial.exercise.name,
         tuple(details),
     )
 
 
-def _unnamed(
-    exercise: Exercise,
-    function: Function,
-    cases: Sequence[Case],
-    attempts: Sequence[Attempt],
-    wanted: Sequence[Attempt],
-    failing: Sequence[int],
-) -> Result:
-    first = failing[0]
-    problem = _problem(exercise, attempts[first], wanted[first])
-    assert problem is not None
-    case, problem = _smallest(exercise, function, cases[first], problem)
+def _unnamed(trial: _Trial) -> Result:
+    exercise, function = trial.exercise, trial.function
+    first = trial.failing[0]
+    problem = _problem(exercise, trial.attempts[first], trial.wanted[first])
+    assert problem is not None  # it is a failing case
+    case, problem = _smallest(exercise, function, trial.cases[first], problem)
     details = list(problem.details)
-    if problem.kind == "error":
-        details += _error_details(
-            function, run(exercise, function, case.inputs).error or Exception()
-        )
+    error = run(exercise, function, case.inputs).error
+    if error is not None:
+        details += _error_details(function, error)
     details.append(("smallest failing input", _describe(case.inputs)))
-    details += [
-        (f"`{name}`", shown) for name, shown in _small_inputs(case.inputs)
-    ]
-    details.append(("right", f"{len(cases) - len(failing)} of {len(cases)} inputs"))
-    message = problem.message + _option_hint(cases, failing)
+    if problem.kind in ("value", "nan", "error"):
+        details += list(_small_inputs(case.inputs))
+    right = len(trial.cases) - len(trial.failing)
+    details.append(("right", f"{right} of {len(trial.cases)} inputs"))
+    message = problem.message + _option_hint(trial)
     return _not_yet(exercise, message, tuple(details))
 
 
-def _option_hint(cases: Sequence[Case], failing: Sequence[int]) -> str:
+def _option_hint(trial: _Trial) -> str:
     """Say so when exactly the cases with a mask (a bias, ...) fail."""
-    shared = frozenset.intersection(*(cases[number].options for number in failing))
-    for option in sorted(shared):
-        others = [
-            case.options
-            for number, case in enumerate(cases)
-            if number not in set(failing)
-        ]
-        if others and all(option not in options for options in others):
+    failing = [trial.cases[number].options for number in trial.failing]
+    right = [
+        case.options
+        for number, case in enumerate(trial.cases)
+        if number not in trial.failing
+    ]
+    for option in sorted(frozenset.intersection(*failing)):
+        if right and not any(option in options for options in right):
             words = option.replace("_", " ")
             return f" Only inputs with {words} fail; the others are right."
     return ""
@@ -455,8 +445,8 @@ def _smaller(sizes: Any) -> Iterator[dict[str, Any]]:
     for name, size in sizes.items():
         if isinstance(size, bool):
             candidates: list[Any] = [False] if size else []
-        elif isinstance(size, int):
-            candidates = sorted({1, size // 2, size - 1} - {0, size})
+        elif isinstance(size, int) and size > 1:
+            candidates = sorted({1, size // 2, size - 1})
         else:
             candidates = []
         for candidate in candidates:
@@ -468,20 +458,16 @@ def _fails_alike(
 ) -> tuple[Case, Difference] | None:
     try:
         case = exercise.case(sizes)
-        want = exercise.oracle(*_call(exercise, case)[0], **_call(exercise, case)[1])
+        want = exercise.answer(case)
     except (ValueError, IndexError, RuntimeError):  # not a size of this exercise
         return None
     got = run(exercise, function, case.inputs)
-    found = _problem(exercise, got, Attempt(want))
+    found = _problem(exercise, got, want)
     if found is None or found.kind != problem.kind:
         return None
     if found.kind == "error" and found.message != problem.message:
         return None
     return case, found
-
-
-def _call(exercise: Exercise, case: Case) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return exercise.arguments(case.inputs)
 
 
 # --- words ----------------------------------------------------------------------
@@ -504,7 +490,7 @@ def _small_inputs(inputs: Inputs) -> Iterator[tuple[str, str]]:
     for name, value in inputs.items():
         shown = numbers(value) if isinstance(value, Tensor) else None
         if shown is not None:
-            yield name, shown
+            yield f"`{name}`", shown
 
 
 def _error_text(error: BaseException) -> str:

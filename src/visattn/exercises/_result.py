@@ -84,8 +84,7 @@ class Result:
         if not self.details:
             return ""
         rows = "".join(
-            f"<li>{html.escape(label)}: {_rich(text)}</li>"
-            for label, text in self.details
+            f"<li>{_rich(label)}: {_rich(text)}</li>" for label, text in self.details
         )
         unfolded = "" if self.passed else " open"
         return (
@@ -113,8 +112,7 @@ def _words(name: str) -> str:
 def _code(text: str) -> str:
     # The theme's own code colours may not fit a notebook's: keep the text's.
     return (
-        '<code style="color:inherit;background:transparent">'
-        f"{html.escape(text)}</code>"
+        f'<code style="color:inherit;background:transparent">{html.escape(text)}</code>'
     )
 
 

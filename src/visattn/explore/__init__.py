@@ -4,6 +4,7 @@ Matplotlib and ipywidgets are imported when a figure or a control is made, so
 importing this package costs nothing beyond torch.
 """
 
+from visattn.explore._glue import glue
 from visattn.explore.explorer import Explorer, attention_explorer
 from visattn.explore.live import LiveView, live
 from visattn.explore.maps import attention_grid, heatmap, overlay, photo
@@ -30,6 +31,7 @@ __all__ = [
     "Picture",
     "attention_explorer",
     "attention_grid",
+    "glue",
     "heatmap",
     "live",
     "overlay",

@@ -11,7 +11,7 @@ from torch import Tensor
 _SLACK = {torch.float64: 1e-4, torch.float32: 1e-3}  # half precision: 2e-2
 
 
-def check_image(image: Tensor) -> Tensor:
+def check_image(image: object) -> Tensor:
     """Return the image as float32 on the CPU, or say what is wrong with it."""
     if not isinstance(image, Tensor):
         raise TypeError(f"image must be a tensor [3, H, W], got {type(image).__name__}")
@@ -28,7 +28,7 @@ def check_image(image: Tensor) -> Tensor:
     return image.clamp(0, 1)
 
 
-def check_attention(attention: Tensor) -> Tensor:
+def check_attention(attention: object) -> Tensor:
     """Return the weights as float64 on the CPU, or say what is wrong with them."""
     if not isinstance(attention, Tensor):
         kind = type(attention).__name__

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-DIM = 0.55  # brightness of the photograph under a map
+DIM = 0.6  # brightness of the photograph under a map
 ALPHA = 0.88  # opacity of the largest weight
 GAMMA = 0.6  # opacity is ALPHA * share**GAMMA: small weights stay visible
 _LONGEST = 384  # pixels of a photograph inside a figure
@@ -90,7 +90,7 @@ def heatmap(
         _write_values(ax, image, values, fmt, fontsize)
     if colorbar:
         bar = ax.figure.colorbar(image, ax=ax, shrink=0.85)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.ax.tick_params(length=3, width=0.8)
     return image
 
@@ -180,7 +180,7 @@ def attention_grid(
     rows = math.ceil((N + 1) / cols)
     aspect = picture.shape[1] / picture.shape[2]
     cell = 7.0 / cols
-    size = rows * (cell * aspect + 0.42)
+    size = rows * (cell * aspect + 0.36)
     fig, axes = subplots(rows, cols, width=7.0, height=size, squeeze=False)
     panels = list(axes.ravel())
     base = pixels(picture)
@@ -246,7 +246,7 @@ def mark(
     row, col = query
     height, width = grid
     corner = (col / width, 1 - (row + 1) / height)
-    for colour, line in (("white", 3.6), (PALETTE.query, 1.8)):
+    for colour, line in (("white", 2.8), (PALETTE.query, 1.4)):
         frame = Rectangle(
             corner,
             1 / width,
@@ -308,7 +308,10 @@ def _write_values(
             ax.text(col, row, "–", ha="center", va="center", fontsize=size)
             continue
         colour = _readable(image.cmap(image.norm(value)))
-        text = format(value, fmt).replace("-", "−")
+        text = format(value, fmt)
+        if not any(digit in text for digit in "123456789"):
+            text = text.lstrip("-")  # no minus sign before a zero
+        text = text.replace("-", "−")
         ax.text(col, row, text, color=colour, ha="center", va="center", fontsize=size)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MIN_ALT = 20  # characters
 PHOTO = "visattn-photo"  # the gid of an image that may be stored as JPEG
-_MIN_SCALE = 0.72  # 10 pt text is then still 10 pixels high
+_MIN_SCALE = 0.64  # 10 pt text is then still 9 pixels high
 _PHONE = 330  # pixels that a phone has for a figure
 
 _RENDERING = {
@@ -79,7 +79,7 @@ def show(fig: Figure, alt: str, *, min_width: int | None = None) -> Picture:
         fig: A matplotlib figure, best made by `visattn.explore.subplots`.
         alt: One or two sentences that say what the picture shows.
         min_width: Smallest width in pixels; by default the width at which text of
-            10 points is still 10 pixels high.
+            10 points is still 9 pixels high.
 
     Raises:
         TypeError: If `fig` is not a figure or `alt` is not a string.
@@ -171,7 +171,7 @@ def _shrink_photo(match: re.Match[str]) -> str:
     assert data is not None
     png = base64.b64decode(data[1])
     image = Image.open(io.BytesIO(png))
-    if image.mode == "RGBA" and image.getextrema()[3] != (255, 255):
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255):
         return element
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=88, subsampling=0)

@@ -106,7 +106,9 @@ def subplots(
     if rows < 1 or cols < 1:
         raise ValueError(f"rows and cols must be at least 1, got {rows=}, {cols=}")
     if width <= 0 or (height is not None and height <= 0):
-        raise ValueError(f"width and height are positive inches, got {width=}, {height=}")
+        raise ValueError(
+            f"width and height are positive inches, got {width=}, {height=}"
+        )
     import numpy as np
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -173,7 +173,7 @@ def sinusoidal_2d(
         TypeError: A size that is not an integer.
         ValueError: A size below 1, a dim that 4 does not divide.
 
-    Source: [parmar2018], compared as "2D sine" in table 8 of [bello2019].
+    Source: [parmar2018]; compared as "2D Sine" in section 4.5 of [bello2019].
     Chapter: foundations/positions.
     """
     check_positive(height=height, width=width, dim=dim)
@@ -353,7 +353,7 @@ def relative_to_absolute(x: Float[Tensor, "*B L M"]) -> Float[Tensor, "*B L L"]:
         TypeError: x is not a floating-point tensor.
         ValueError: The last axis is not 2L-1.
 
-    Source: section 3.3 of [huang2019], section 3.1.1 of [bello2019].
+    Source: the skewing of [huang2019], in two dimensions section 3.1.1 of [bello2019].
     Chapter: foundations/positions.
 
     Example:

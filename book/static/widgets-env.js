@@ -1,0 +1,34 @@
+// Set up before require.js loads: widgets work on the static page, without a network.
+(function () {
+  "use strict";
+
+  // 1. Where require.js finds the widget libraries: beside this script.
+  var here = document.currentScript.src.replace(/widgets-env\.js.*$/, "");
+  var vendor = here + "vendor/";
+  window.require = {
+    paths: {
+      anywidget: vendor + "anywidget/index",
+      "@jupyter-widgets/html-manager/dist": vendor + "html-manager",
+      "@jupyter-widgets": vendor,
+    },
+  };
+
+  // 2. The theme's Font Awesome replaces <i> elements by pictures. The buttons of
+  //    ipywidgets' Play need theirs.
+  window.FontAwesomeConfig = { observeMutations: false };
+
+  // 3. The widget manager still asks MathJax 2 to typeset; pass it on to MathJax 3.
+  document.addEventListener("DOMContentLoaded", function () {
+    window.MathJax = window.MathJax || {};
+    if (!window.MathJax.Hub) {
+      window.MathJax.Hub = {
+        Queue: function (call) {
+          var node = call && call[2];
+          if (node && window.MathJax.typesetPromise) {
+            window.MathJax.typesetPromise([node]);
+          }
+        },
+      };
+    }
+  });
+})();

@@ -1,0 +1,41 @@
+"""Build the HTML from the executed chapters, warnings as errors.
+
+    python book/tools/build.py
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from chapters import HTML, ROOT, pages, say
+from execute import environment
+
+
+def unbuilt() -> list[str]:
+    """Return the pages of the table of contents that have no HTML page."""
+    return [page.docname for page in pages() if not page.html.exists()]
+
+
+def main() -> int:
+    """Run Jupyter Book and check that every page is there."""
+    started = time.monotonic()
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [str(program), "build", str(ROOT)]
+    command += ["-W", "-n", "--keep-going", "-q"]
+    code = subprocess.run(command, check=False, cwd=ROOT, env=environment()).returncode
+    if code:
+        say("the build failed: every warning above is an error")
+        return code
+    if names := unbuilt():
+        say(f"no HTML page for {names}")
+        return 1
+    say(f"built {len(pages())} pages in {time.monotonic() - started:.0f} s")
+    say(f"open {ROOT / HTML / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""A Sphinx extension: pages show what nbmake executed, and nothing runs twice.
+
+- A chapter without outputs in the cache stops the build; it is never executed here.
+- A chapter whose outputs are new is read again, also when its text is not.
+- Changed style sheets and scripts are copied, also when no page has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NoReturn
+
+from chapters import chapters
+from execute import CACHE, executed_digest, missing
+from myst_nb.core.execute import cache as myst_cache
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.errors import ExtensionError
+
+
+def refuse(*_: Any, **__: Any) -> NoReturn:
+    """Stand where myst-nb would execute a notebook during the build."""
+    raise ExtensionError(
+        "a chapter would be executed by the build itself; run `make execute` first"
+    )
+
+
+def check_outputs(app: Sphinx) -> None:
+    """Stop at once when the outputs of a chapter are not in the cache."""
+    root = Path(app.srcdir)
+    app.config.nb_execution_cache_path = str(root / CACHE)
+    if names := missing(root, chapters(root)):
+        raise ExtensionError(f"no outputs for {names}; run `make execute` first")
+
+
+def digests(root: Path, static: list[str]) -> dict[str, str]:
+    """Return docname -> digest of its outputs, and one digest of all static files."""
+    found = {page.docname: executed_digest(page) for page in chapters(root)}
+    digest = hashlib.sha256()
+    for folder in static:
+        for path in sorted((root / folder).rglob("*")):
+            if path.is_file():
+                digest.update(str(path.relative_to(root)).encode())
+                digest.update(path.read_bytes())
+    return found | {"": digest.hexdigest()}
+
+
+def outdated(
+    app: Sphinx,
+    env: BuildEnvironment,
+    added: set[str],
+    changed: set[str],
+    removed: set[str],
+) -> list[str]:
+    """Name the pages to read again because something beside their text is new."""
+    now = digests(Path(app.srcdir), app.config.html_static_path)
+    before = getattr(env, "visattn_digests", {})
+    env.visattn_digests = now  # type: ignore[attr-defined]
+    again = [name for name, digest in now.items() if before.get(name) != digest]
+    # Sphinx copies static files only when it writes a page: the first one serves.
+    return [name or app.config.root_doc for name in again]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the parts."""
+    myst_cache.single_nb_execution = refuse
+    app.connect("builder-inited", check_outputs)
+    app.connect("env-get-outdated", outdated)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+
+
