@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -25,10 +26,20 @@ def main() -> int:
     program = Path(sys.executable).with_name("jupyter-book")
     command = [str(program), "build", str(ROOT)]
     command += ["-W", "-n", "--keep-going", "-q"]
-    code = subprocess.run(command, check=False, cwd=ROOT, env=environment()).returncode
-    if code:
+    say(f"building {len(pages())} pages")
+    # warnings come on stderr; stdout holds only banners
+    run = subprocess.run(
+        command,
+        check=False,
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+    )
+    if run.returncode:
+        # Sphinx would not read these pages again, and so not warn again
+        shutil.rmtree(ROOT / "_build" / ".doctrees", ignore_errors=True)
         say("the build failed: every warning above is an error")
-        return code
+        return run.returncode
     if names := unbuilt():
         say(f"no HTML page for {names}")
         return 1

@@ -325,9 +325,8 @@ class Converter:
             elif not block.name:
                 parts.append(block.raw)
             else:
-                made = self._directive(block)
-                lines = made.split("\n")
-                parts.append("\n".join(f"{block.indent}{line}" for line in lines))
+                made = f"\n{self._directive(block).strip()}\n".split("\n")
+                parts.append("\n".join(f"{block.indent}{line}" for line in made))
         joined = re.sub(r"\n[ \t]*\n(?:[ \t]*\n)+", "\n\n", "\n".join(parts))
         return joined.strip("\n")
 

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 import torch
+from synthetic_attention import attention, picture
 
-from tests.explore._synthetic import attention, picture
 from visattn.explore import attention_explorer
 from visattn.explore.explorer import MAX_BYTES
 
@@ -128,7 +128,7 @@ def test_refuses_wrong_weights():
 def test_refuses_other_arguments():
     with pytest.raises(ValueError, match="at least 20 characters, got 4: 'disc'"):
         attention_explorer(picture(), attention(), alt="disc")
-    with pytest.raises(ValueError, match="5 x 7 grid.*row 5, column 0"):
+    with pytest.raises(ValueError, match=r"5 x 7 grid.*row 5, column 0"):
         attention_explorer(picture(), attention(), alt=ALT, query=(5, 0))
     with pytest.raises(ValueError, match=r"got \(1, 2, 3\)"):
         attention_explorer(picture(), attention(), alt=ALT, query=(1, 2, 3))

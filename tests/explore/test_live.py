@@ -1,9 +1,10 @@
+import datetime
 import io
 
 import pytest
 import torch
+from synthetic_attention import picture
 
-from tests.explore._synthetic import picture
 from visattn.explore import Picture, live, show, subplots
 
 
@@ -133,7 +134,7 @@ def upload(widget, size):
         "type": "image/png",
         "size": len(buffer.getvalue()),
         "content": memoryview(buffer.getvalue()),
-        "last_modified": "2024-01-01T00:00:00Z",
+        "last_modified": datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC),
     }
     widget.set_trait("value", (file,))
 

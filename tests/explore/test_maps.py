@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from synthetic_attention import attention, picture
 
-from tests.explore._synthetic import attention, picture
 from visattn.explore import attention_grid, heatmap, overlay, photo, show, subplots
 from visattn.explore.maps import blend, columns
 
@@ -42,7 +42,7 @@ def test_heatmap_refuses():
     _, ax = subplots()
     with pytest.raises(ValueError, match=r"got shape \(3,\)"):
         heatmap(ax, torch.ones(3))
-    with pytest.raises(ValueError, match="row_labels must have 2 entries.*got 1"):
+    with pytest.raises(ValueError, match=r"row_labels must have 2 entries.*got 1"):
         heatmap(ax, torch.ones(2, 2), row_labels=["a"])
 
 
@@ -96,5 +96,5 @@ def test_overlay_refuses():
         overlay(ax, picture(), -torch.ones(2, 2))
     with pytest.raises(ValueError, match="row 5, column 0"):
         overlay(ax, picture(), torch.ones(2, 2), (5, 0))
-    with pytest.raises(ValueError, match="dtype torch.uint8"):
+    with pytest.raises(ValueError, match=r"dtype torch\.uint8"):
         photo(ax, torch.zeros(3, 2, 2, dtype=torch.uint8))

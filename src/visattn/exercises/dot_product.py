@@ -10,10 +10,14 @@ from visattn.exercises._declare import Draw, Exercise, Inputs, Variant
 from visattn.mechanisms.dot_product import attend_loop
 
 _BOOK = "foundations/dot_product.html"
-_FORMULA = f"{_BOOK}#the-formula"
-_HAND = f"{_BOOK}#by-hand"
-_LADDER = f"{_BOOK}#the-ladder"
+_FORMULA = f"{_BOOK}#the-formula-a-sum-weighted-by-similarity"
+_HAND = f"{_BOOK}#by-hand-three-tokens"
+_LADDER = f"{_BOOK}#the-ladder-from-the-loop-to-matrices"
+_ROOT = f"{_BOOK}#why-the-square-root"
+_SOFT = f"{_BOOK}#a-soft-dictionary-becomes-hard"
+_MASKS = f"{_BOOK}#masks-and-a-query-with-no-keys"
 _WRONG = f"{_BOOK}#right-shape-still-wrong"
+_EXERCISES = f"{_BOOK}#exercises"
 
 
 # --- attend ---------------------------------------------------------------------
@@ -187,20 +191,20 @@ ATTEND = Exercise(
             partial(_attend, power=0.0),
             "The logits are not scaled. Multiply `q @ k.mT` by `1 / sqrt(D)` before"
             " the softmax.",
-            _FORMULA,
+            _ROOT,
         ),
         Variant(
             "scale_by_width",
             partial(_attend, power=-1.0),
             "The logits are divided by D. The formula divides by its square root,"
             " because that is how the spread of a sum of D products grows.",
-            _FORMULA,
+            _ROOT,
         ),
         Variant(
             "scale_upside_down",
             partial(_attend, power=0.5),
             "The logits are multiplied by sqrt(D). Divide by it.",
-            _FORMULA,
+            _ROOT,
         ),
         Variant(
             "scale_after_softmax",
@@ -221,7 +225,7 @@ ATTEND = Exercise(
             partial(_attend, axis=-2),
             "The softmax runs over the queries. Each query shares out a weight of 1"
             " over the keys, so it runs over the last axis.",
-            _WRONG,
+            _LADDER,
         ),
         Variant(
             "no_softmax",
@@ -242,7 +246,7 @@ ATTEND = Exercise(
             _transposed_attention,
             "The map is transposed before it meets the values. Row i of the map holds"
             " the weights of query i: use `attention @ v`.",
-            _WRONG,
+            _LADDER,
         ),
         Variant(
             "bias_ignored",
@@ -270,41 +274,41 @@ ATTEND = Exercise(
             "mask_ignored",
             partial(_attend, mask_how="ignored"),
             "The mask is not used: masked keys still get weight.",
-            _LADDER,
+            _MASKS,
         ),
         Variant(
             "mask_inverted",
             partial(_attend, mask_how="inverted"),
             "The mask is read the other way round. Here True means keep;"
             " `nn.MultiheadAttention` is one place where True means blocked.",
-            _LADDER,
+            _MASKS,
         ),
         Variant(
             "mask_after_softmax",
             partial(_attend, mask_how="weights"),
             "The mask is applied after the softmax, so the kept weights no longer sum"
             " to 1. Mask the logits with minus infinity.",
-            _LADDER,
+            _MASKS,
         ),
         Variant(
             "mask_multiplies_logits",
             partial(_attend, mask_how="multiply"),
             "The mask multiplies the logits. A logit of 0 is still a vote, because"
             " exp(0) = 1. Set masked logits to minus infinity.",
-            _LADDER,
+            _MASKS,
         ),
         Variant(
             "mask_added",
             partial(_attend, mask_how="add"),
             "The mask is added as 0 and 1. Set masked logits to minus infinity.",
-            _LADDER,
+            _MASKS,
         ),
         Variant(
             "fully_masked_nan",
             partial(_attend, mask_how="nan"),
             "A query with all keys masked gives NaN: the softmax divides 0 by 0. Here"
             " its weights and its output are zeros.",
-            _LADDER,
+            _MASKS,
         ),
         Variant(
             "fully_masked_average",
@@ -312,7 +316,7 @@ ATTEND = Exercise(
             "A query with all keys masked gets the plain average of all values, since"
             " a large negative number for every key leaves them equal. Here its output"
             " is zeros.",
-            _LADDER,
+            _MASKS,
         ),
     ),
     section=f"{_BOOK}#the-loop",
@@ -322,20 +326,26 @@ ATTEND = Exercise(
 # --- softmax_rows ---------------------------------------------------------------
 
 
-def softmax_rows(x: Tensor) -> Tensor:
-    """Softmax of each row of x [T, S], one row at a time."""
+def softmax_rows(logits: Tensor) -> Tensor:
+    """Softmax over the last axis of [..., S], one row at a time."""
     rows = []
-    for row in x:
+    for row in logits.reshape(-1, logits.shape[-1]):
         powers = torch.exp(row - row.max())
         rows.append(powers / powers.sum())
-    return torch.stack(rows)
+    return torch.stack(rows).reshape(logits.shape)
 
 
-def _draw_softmax(random: Draw, T: int, S: int, large_numbers: bool = False) -> Inputs:
-    x = random.normal(T, S)
+def _draw_softmax(
+    random: Draw, T: int, S: int, axes: int = 0, large_numbers: bool = False
+) -> Inputs:
+    logits = random.normal(*(2, 3)[:axes], T, S)
     if large_numbers:  # each row far away from the others
-        x = x + 1500.0 * (1 + torch.arange(T, dtype=x.dtype))[:, None]
-    return {"x": x}
+        logits = logits + 1500.0 * (1 + torch.arange(T, dtype=logits.dtype))[:, None]
+    return {"logits": logits}
+
+
+def _divided(powers: Tensor) -> Tensor:
+    return powers / powers.sum(-1, keepdim=True)
 
 
 SOFTMAX = Exercise(
@@ -346,54 +356,64 @@ SOFTMAX = Exercise(
         {"T": 1, "S": 2},
         {"T": 2, "S": 3},
         {"T": 4, "S": 3},
-        {"T": 5, "S": 5},
+        {"T": 2, "S": 5, "axes": 1},
+        {"T": 3, "S": 2, "axes": 2},
         {"T": 3, "S": 4, "large_numbers": True},
     ),
     variants=(
         Variant(
             "overflow",
-            lambda x: x.exp() / x.exp().sum(-1, keepdim=True),
+            lambda logits: _divided(logits.exp()),
             "Large numbers overflow: exp(1500) is infinite, and infinity over infinity"
             " is NaN. Subtract the largest number of each row first; the result is"
             " the same.",
-            _FORMULA,
+            _EXERCISES,
         ),
         Variant(
             "one_maximum",
-            lambda x: (x - x.max()).exp() / (x - x.max()).exp().sum(-1, keepdim=True),
+            lambda logits: _divided((logits - logits.max()).exp()),
             "One maximum is subtracted from all rows. A row far below it turns into 0"
             " over 0. Take the maximum of each row.",
-            _FORMULA,
+            _EXERCISES,
         ),
         Variant(
             "over_columns",
-            lambda x: x.softmax(0),
-            "The columns sum to 1. Each row should.",
-            _WRONG,
+            lambda logits: logits.softmax(-2),
+            "The columns sum to 1. Each row should: the softmax runs over the last"
+            " axis.",
+            _LADDER,
+            also=(lambda logits: logits.softmax(0),),
+        ),
+        Variant(
+            "over_axis_1",
+            lambda logits: logits.softmax(1),
+            "The softmax runs over axis 1. That is the last axis of a matrix, but not"
+            " of a batch: use -1.",
+            _LADDER,
         ),
         Variant(
             "over_everything",
-            lambda x: x.flatten().softmax(0).reshape(x.shape),
+            lambda logits: logits.flatten().softmax(0).reshape(logits.shape),
             "The whole table sums to 1. Each row should.",
             _FORMULA,
         ),
         Variant(
             "not_normalised",
-            lambda x: (x - x.amax(-1, keepdim=True)).exp(),
+            lambda logits: (logits - logits.amax(-1, keepdim=True)).exp(),
             "The rows do not sum to 1. Divide each by its sum.",
             _FORMULA,
-            also=(lambda x: x.exp(),),
+            also=(lambda logits: logits.exp(),),
         ),
         Variant(
             "no_exponential",
-            lambda x: x / x.sum(-1, keepdim=True),
+            _divided,
             "The numbers are divided by their sum without `exp`. Negative numbers"
             " would get negative weights.",
             _FORMULA,
         ),
         Variant(
             "log_softmax",
-            lambda x: x.log_softmax(-1),
+            lambda logits: logits.log_softmax(-1),
             "This is the logarithm of the softmax.",
             _FORMULA,
         ),
@@ -422,20 +442,20 @@ CAUSAL_MASK = Exercise(
             lambda length: causal_mask(length).mT,
             "Each query sees itself and what comes after it. Rows are queries,"
             " columns are keys: keep j <= i.",
-            _LADDER,
+            _MASKS,
         ),
         Variant(
             "no_diagonal",
             lambda length: causal_mask(length).tril(-1),
             "A query does not see itself, and the first one sees nothing at all. Keep"
             " the diagonal.",
-            _LADDER,
+            _MASKS,
         ),
         Variant(
             "inverted",
             lambda length: ~causal_mask(length),
             "The mask is True where a key is hidden. Here True means keep.",
-            _LADDER,
+            _MASKS,
         ),
         Variant(
             "additive",
@@ -444,7 +464,7 @@ CAUSAL_MASK = Exercise(
             ),
             "This is the additive form, 0 and minus infinity. It would be a right"
             " `bias`; the mask asked for is boolean.",
-            _LADDER,
+            _MASKS,
             also=(
                 lambda length: torch.zeros(
                     length, length, dtype=torch.float64
@@ -452,7 +472,7 @@ CAUSAL_MASK = Exercise(
             ),
         ),
     ),
-    section=_LADDER,
+    section=_MASKS,
     gradients=False,
 )
 
@@ -508,7 +528,7 @@ WEIGHTED_SUM = Exercise(
             lambda weights, values: values[weights.argmax()],
             "Only the value with the largest weight is kept. Attention is a soft"
             " choice: every value takes part.",
-            _HAND,
+            _SOFT,
         ),
         Variant(
             "wrong_axis",
@@ -574,43 +594,43 @@ ENTROPY = Exercise(
             lambda attention: -(attention * attention.log()).sum(-1),
             "A weight of 0 gives 0 times minus infinity, which is NaN. Such a term"
             " counts as 0; `torch.xlogy` does that.",
-            _FORMULA,
+            _EXERCISES,
         ),
         Variant(
             "sign_missing",
             lambda attention: -_entropy(attention),
             "The sign is missing. The logarithm of a weight below 1 is negative; the"
             " entropy is not.",
-            _FORMULA,
+            _EXERCISES,
         ),
         Variant(
             "bits",
             lambda attention: _entropy(attention) / math.log(2),
             "This is the entropy in bits. Use the natural logarithm.",
-            _FORMULA,
+            _EXERCISES,
         ),
         Variant(
             "over_queries",
             lambda attention: _entropy(attention, -2),
             "The sum runs over the queries. Each query has an entropy, summed over"
             " its keys.",
-            _FORMULA,
+            _EXERCISES,
         ),
         Variant(
             "mean",
             lambda attention: _entropy(attention) / attention.shape[-1],
             "The terms are averaged. The entropy is their sum.",
-            _FORMULA,
+            _EXERCISES,
         ),
         Variant(
             "normalised",
             lambda attention: _entropy(attention) / math.log(attention.shape[-1]),
             "The entropy is divided by its largest value, log S. That is a useful"
             " number, but not the one asked for.",
-            _FORMULA,
+            _EXERCISES,
         ),
     ),
-    section=_FORMULA,
+    section=_EXERCISES,
     gradients=False,
 )
 

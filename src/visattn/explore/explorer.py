@@ -114,7 +114,7 @@ def attention_explorer(
         **_encode(weights),
     }
     fallback = show(
-        attention_grid(picture, weights, start, head_names=names),
+        attention_grid(picture, attention, start, head_names=names),
         alt=f"{alt} Attention maps of the query in row {start[0]}, column {start[1]}.",
     )
     return Explorer(_page(data, fallback._repr_html_()), alt)

@@ -1,0 +1,121 @@
+"""Every oracle passes its own check; every known mistake is caught and named."""
+
+import importlib
+import itertools
+import re
+import time
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from visattn.exercises import check, find, names
+from visattn.exercises._engine import run
+
+ROOT = Path(__file__).parents[2]
+STEMS = ("dot_product", "multi_head", "positions", "convolution")
+VARIANTS = [
+    pytest.param(name, variant, form, id=f"{name}-{variant.name}-{number}")
+    for name in names()
+    for variant in find(name).variants
+    for number, form in enumerate(variant.forms)
+]
+
+
+def test_every_mechanism_has_exercises():
+    assert all(len(names(stem)) >= 4 for stem in STEMS)
+    assert len(set(names())) == len(names())
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_oracle_passes(name):
+    exercise = find(name)
+    start = time.perf_counter()
+    result = check(name, exercise.oracle)
+    assert result, result
+    assert time.perf_counter() - start < 5  # about 0.1 s alone on one core
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_vectorised_function_passes(name):
+    functions = [
+        getattr(importlib.import_module(f"visattn.mechanisms.{stem}"), name, None)
+        for stem in STEMS
+    ]
+    found = {id(function): function for function in functions if function is not None}
+    if not found:
+        pytest.skip("the exercise is not a function of the package")
+    for function in found.values():
+        assert check(name, function)
+
+
+@pytest.mark.parametrize(("name", "variant", "form"), VARIANTS)
+def test_a_known_mistake_is_caught_and_named(name, variant, form):
+    result = check(name, form)
+    assert not result.passed
+    assert result.variant == variant.name
+    assert result.message == variant.message
+    assert result.section == variant.section
+
+
+@pytest.mark.parametrize("name", names())
+def test_no_two_mistakes_look_alike(name):
+    exercise = find(name)
+    outcomes = [
+        (variant, [run(exercise, form, case.inputs) for case in exercise.cases])
+        for variant in exercise.variants
+        for form in variant.forms
+    ]
+    for (one, a), (other, b) in itertools.combinations(outcomes, 2):
+        if one.name != other.name:
+            alike = all(x.same_as(y) for x, y in zip(a, b, strict=True))
+            assert not alike, (one.name, other.name)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_declaration_is_complete(name):
+    exercise = find(name)
+    known = [variant.name for variant in exercise.variants]
+    assert len(set(known)) == len(known) >= 3
+    for variant in exercise.variants:
+        assert re.fullmatch(r"[a-z0-9_]+", variant.name)
+        assert variant.message.endswith((".", ".)"))
+        assert len(variant.message) <= 220
+    small = exercise.cases[0]
+    assert all(type(size) in (int, bool) for size in small.sizes.values())
+    assert exercise.case(small.sizes).inputs.keys() == small.inputs.keys()
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_argument_is_used_in_some_case(name):
+    exercise = find(name)
+    asked = {parameter.name for parameter in exercise.parameters}
+    used = set().union(*(case.inputs.keys() for case in exercise.cases))
+    assert used == asked
+
+
+# --- sections -------------------------------------------------------------------
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """The anchors of a chapter: its headings as slugs, and its explicit targets."""
+    text = re.sub(r"^(`{3,}|~{3,}).*?^\1", "", page.read_text(), flags=re.S | re.M)
+    found = set(re.findall(r"^\(([\w-]+)\)=\s*$", text, flags=re.M))
+    for heading in re.findall(r"^#{1,6}\s+(.+?)\s*$", text, flags=re.M):
+        found.add(re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-"))
+    return found
+
+
+@pytest.mark.parametrize("name", names())
+def test_sections_exist(name):
+    exercise = find(name)
+    missing = []
+    for section in {exercise.section, *(v.section for v in exercise.variants)}:
+        page, _, anchor = section.partition("#")
+        assert page.endswith(".html")
+        assert anchor
+        source = ROOT / "book" / page.replace(".html", ".md")
+        if source.exists() and anchor not in anchors(source):
+            missing.append(section)
+    assert not missing
