@@ -1,0 +1,314 @@
+"""Local attention in blocks of queries: no k*k copies of keys or values.
+
+A block of M x M queries shares one neighbourhood of U x U keys, U = M + K - 1. Its
+logits are one matrix product; those outside a query's own K x K window are forbidden.
+Blocks are worked through in chunks, and the backward pass computes the weights again:
+nothing but the inputs is kept between the passes.
+
+Shapes: B images times heads, H W map, D head dim, K window, M block side, U side of a
+neighbourhood, I J rows and columns of blocks, n blocks of one chunk.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FORBIDDEN = -1e30
+"""Logit of a forbidden key: its weight is exactly zero, and no infinity is needed."""
+
+_CHUNK = {"cpu": 1_300_000, "cuda": 64_000_000}  # logits that are worked on at once
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How a map is cut into blocks of queries and neighbourhoods of keys."""
+
+    H: int
+    W: int
+    K: int
+    M: int
+
+    @property
+    def I(self) -> int:  # noqa: E743
+        """Rows of blocks."""
+        return -(-self.H // self.M)
+
+    @property
+    def J(self) -> int:
+        """Columns of blocks."""
+        return -(-self.W // self.M)
+
+    @property
+    def U(self) -> int:
+        """Side of a neighbourhood."""
+        return self.M + self.K - 1
+
+    def queries(self, x: Tensor) -> Tensor:
+        """[B, H, W, D] -> [B, I, J, M, M, D]; zeros where a block leaves the map."""
+        x = F.pad(x, (0, 0, 0, self.J * self.M - self.W, 0, self.I * self.M - self.H))
+        x = x.unflatten(2, (self.J, self.M)).unflatten(1, (self.I, self.M))
+        return x.transpose(2, 3)
+
+    def map(self, x: Tensor) -> Tensor:
+        """[B, I, J, M, M, D] -> [B, H, W, D]: the inverse of `queries`."""
+        x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        return x[:, : self.H, : self.W]
+
+    def keys(self, x: Tensor) -> Tensor:
+        """[B, H, W, D] -> a view [B, I, J, U, U, D] of the map padded with zeros."""
+        reach = self.K // 2
+        right = self.J * self.M - self.W + reach
+        bottom = self.I * self.M - self.H + reach
+        x = F.pad(x, (0, 0, reach, right, reach, bottom))
+        x = x.unfold(1, self.U, self.M).unfold(2, self.U, self.M)  # [B, I, J, D, U, U]
+        return x.movedim(3, 5)
+
+    def sums(self, x: Tensor) -> Tensor:
+        """Zeros for `add_keys`: the padded map [B, I', J', M, M, D], cut into blocks."""
+        more = -(-self.U // self.M) - 1
+        B, D = x.shape[0], x.shape[-1]
+        return x.new_zeros(B, self.I + more, self.J + more, self.M, self.M, D)
+
+    def add_keys(self, sums: Tensor, parts: Tensor, first: int) -> None:
+        """Add neighbourhoods [b, i, J, U, U, D], the first in block row ``first``."""
+        M, rows = self.M, parts.shape[1]
+        for u in range(0, self.U, M):
+            for w in range(0, self.U, M):
+                tile = parts[:, :, :, u : u + M, w : w + M]
+                i, j = first + u // M, w // M
+                place = sums[:, i : i + rows, j : j + self.J]
+                place[:, :, :, : tile.shape[3], : tile.shape[4]].add_(tile)
+
+    def sums_to_map(self, sums: Tensor) -> Tensor:
+        """[B, I', J', M, M, D] -> [B, H, W, D]: the inverse of `keys`, overlaps added."""
+        reach = self.K // 2
+        x = sums.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        return x[:, reach : reach + self.H, reach : reach + self.W]
+
+    def offsets(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Row of the offset table for each (query place, key place), and if it is one.
+
+        [M, U]; query place m and key place u of one axis are u - m - K//2 apart.
+        """
+        m = torch.arange(self.M, device=device)[:, None]
+        index = torch.arange(self.U, device=device) - m
+        return index.clamp(0, self.K - 1), (index >= 0) & (index < self.K)
+
+    def border(self, count: int, length: int, like: Tensor) -> Tensor:
+        """FORBIDDEN at the key places of each block outside the image: [count, U]."""
+        place = torch.arange(count, device=like.device)[:, None] * self.M - self.K // 2
+        place = place + torch.arange(self.U, device=like.device)
+        outside = (place < 0) | (place >= length)
+        zeros = torch.zeros(outside.shape, dtype=like.dtype, device=like.device)
+        return zeros.masked_fill(outside, FORBIDDEN)
+
+    def chunks(self, B: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
+        """Slices over B and over block rows whose logits fit into one chunk."""
+        room = _CHUNK.get(device.type, _CHUNK["cuda"])
+        rows = max(1, room // (self.J * self.M**2 * self.U**2))
+        images = max(1, rows // self.I)
+        rows = min(rows, self.I)
+        for b in range(0, B, images):
+            for i in range(0, self.I, rows):
+                yield slice(b, min(b + images, B)), slice(i, min(i + rows, self.I))
+
+
+def _cut(H: int, W: int, K: int) -> _Cut:
+    """Blocks of 4 queries a side; of 7 on a small map that they fit exactly."""
+    side = 7 if max(H, W) <= 14 and H % 7 == 0 and W % 7 == 0 else 4
+    return _Cut(H, W, K, min(side, max(H, W)))
+
+
+class _Position:
+    """Relative logits and forbidden places, per axis."""
+
+    def __init__(self, cut: _Cut, rows: Tensor, cols: Tensor, masked: bool) -> None:
+        self.cut, self.half = cut, rows.shape[-1]
+        self.index, self.valid = cut.offsets(rows.device)
+        self.rows, self.cols = rows[self.index], cols[self.index]  # [M, U, D/2]
+        window = torch.zeros(self.valid.shape, dtype=rows.dtype, device=rows.device)
+        self.window = window.masked_fill(~self.valid, FORBIDDEN)  # [M, U]
+        self.border_rows = self.border_cols = None
+        if masked:
+            self.border_rows = cut.border(cut.I, cut.H, rows)  # [I, U]
+            self.border_cols = cut.border(cut.J, cut.W, rows)  # [J, U]
+
+    def weights(self, q: Tensor, k: Tensor, lead: tuple[int, int, int], first: int) -> Tensor:
+        """Attention of n = prod(lead) blocks: q [n, M*M, D], k [n, U*U, D]."""
+        M, U = self.cut.M, self.cut.U
+        places = q.unflatten(1, (M, M))  # [n, M, M, D]
+        row = torch.einsum("nxyd,xud->nxyu", places[..., : self.half], self.rows)
+        col = torch.einsum("nxyd,ywd->nxyw", places[..., self.half :], self.cols)
+        row += self.window[:, None]
+        col += self.window
+        if self.border_rows is not None and self.border_cols is not None:
+            border = self.border_rows[first : first + lead[1]]  # [i, U]
+            row.view(*lead, M, M, U).add_(border[:, None, None, None])
+            col.view(*lead, M, M, U).add_(self.border_cols[:, None, None])
+
+        logits = (q @ k.mT).view(-1, M, M, U, U)
+        logits += row[..., :, None]
+        logits += col[..., None, :]
+        return torch.softmax(logits.view(-1, M * M, U * U), dim=-1)
+
+    def gradients(
+        self, q: Tensor, g: Tensor, d_rows: Tensor, d_cols: Tensor
+    ) -> Tensor:
+        """From gradients g [n, M*M, U*U] of the logits: that of q; tables are added."""
+        M, U = self.cut.M, self.cut.U
+        places = q.unflatten(1, (M, M))
+        g = g.view(-1, M, M, U, U)
+        g_row, g_col = g.sum(-1), g.sum(-2)  # [n, M, M, U]
+        d_rows += torch.einsum("nxyu,nxyd->xud", g_row, places[..., : self.half])
+        d_cols += torch.einsum("nxyw,nxyd->ywd", g_col, places[..., self.half :])
+        d_q = torch.cat(
+            [
+                torch.einsum("nxyu,xud->nxyd", g_row, self.rows),
+                torch.einsum("nxyw,ywd->nxyd", g_col, self.cols),
+            ],
+            dim=-1,
+        )
+        return d_q.flatten(1, 2)
+
+    def table(self, d_places: Tensor, like: Tensor) -> Tensor:
+        """[M, U, D/2] -> [K, D/2]: add what belongs to the same offset."""
+        table = torch.zeros(like.shape, dtype=d_places.dtype, device=like.device)
+        table.index_add_(0, self.index[self.valid], d_places[self.valid])
+        return table.to(like.dtype)
+
+
+def _blocks(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A chunk [b, i, J, M, M, D] as one matrix for each block: [n, M*M, D]."""
+    return x.to(dtype).flatten(3, 4).flatten(0, 2)
+
+
+def _working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Half precision is worked on in float32, chunk by chunk."""
+    half = dtype in (torch.float16, torch.bfloat16)
+    return torch.float32 if half else dtype
+
+
+@torch.library.custom_op("visattn::local_attention", mutates_args=())
+def local_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rows: Tensor,
+    cols: Tensor,
+    kernel_size: int,
+    masked: bool,
+) -> Tensor:
+    """Local attention over maps [B, H, W, D] with tables [K, D1], [K, D2], D1 + D2 = D.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        v: Values.
+        rows: One vector per row offset, for the first D1 channels.
+        cols: One vector per column offset, for the last D2 channels.
+        kernel_size: Side K of the window, odd.
+        masked: Whether keys outside the image are forbidden; else they are zeros.
+    """
+    dtype = _working_dtype(q.dtype)
+    B, H, W, _ = q.shape
+    cut = _cut(H, W, kernel_size)
+    position = _Position(cut, rows.to(dtype), cols.to(dtype), masked)
+    queries, keys, values = cut.queries(q), cut.keys(k), cut.keys(v)
+    y = torch.empty_like(queries, memory_format=torch.contiguous_format)
+    for b, i in cut.chunks(B, q.device):
+        q_n, k_n, v_n = (_blocks(x[b, i], dtype) for x in (queries, keys, values))
+        lead = (b.stop - b.start, i.stop - i.start, cut.J)
+        attention = position.weights(q_n, k_n, lead, i.start)
+        y[b, i] = (attention @ v_n).view(y[b, i].shape).to(y.dtype)
+    return cut.map(y).contiguous()
+
+
+@local_attention.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rows: Tensor,
+    cols: Tensor,
+    kernel_size: int,
+    masked: bool,
+) -> Tensor:
+    return torch.empty_like(q, memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("visattn::local_attention_backward", mutates_args=())
+def local_attention_backward(
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rows: Tensor,
+    cols: Tensor,
+    kernel_size: int,
+    masked: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of `local_attention` for the cotangent ``g``."""
+    dtype = _working_dtype(q.dtype)
+    B, H, W, _ = q.shape
+    cut = _cut(H, W, kernel_size)
+    position = _Position(cut, rows.to(dtype), cols.to(dtype), masked)
+    gs, queries = cut.queries(g), cut.queries(q)
+    keys, values = cut.keys(k), cut.keys(v)
+    d_q = torch.empty_like(queries, memory_format=torch.contiguous_format)
+    d_k, d_v = cut.sums(k.to(dtype)), cut.sums(v.to(dtype))
+    d_rows, d_cols = torch.zeros_like(position.rows), torch.zeros_like(position.cols)
+    for b, i in cut.chunks(B, q.device):
+        g_n, q_n = _blocks(gs[b, i], dtype), _blocks(queries[b, i], dtype)
+        k_n, v_n = _blocks(keys[b, i], dtype), _blocks(values[b, i], dtype)
+        lead = (b.stop - b.start, i.stop - i.start, cut.J)
+        attention = position.weights(q_n, k_n, lead, i.start)  # [n, M*M, U*U]
+
+        shape = (*lead, cut.U, cut.U, v_n.shape[-1])
+        cut.add_keys(d_v[b], (attention.mT @ g_n).view(shape), i.start)
+        d_logits = g_n @ v_n.mT
+        d_logits -= (d_logits * attention).sum(dim=-1, keepdim=True)
+        d_logits *= attention
+        cut.add_keys(d_k[b], (d_logits.mT @ q_n).view(shape), i.start)
+        d_q_n = d_logits @ k_n
+        d_q_n += position.gradients(q_n, d_logits, d_rows, d_cols)
+        d_q[b, i] = d_q_n.view(d_q[b, i].shape).to(d_q.dtype)
+    return (
+        cut.map(d_q).contiguous(),
+        cut.sums_to_map(d_k).to(k.dtype, memory_format=torch.contiguous_format, copy=True),
+        cut.sums_to_map(d_v).to(v.dtype, memory_format=torch.contiguous_format, copy=True),
+        position.table(d_rows, rows),
+        position.table(d_cols, cols),
+    )
+
+
+@local_attention_backward.register_fake
+def _(
+    g: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rows: Tensor,
+    cols: Tensor,
+    kernel_size: int,
+    masked: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    new = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v)]
+    return new[0], new[1], new[2], torch.empty_like(rows), torch.empty_like(cols)
+
+
+def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    *tensors, ctx.kernel_size, ctx.masked = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx, g):  # type: ignore[no-untyped-def]
+    gradients = local_attention_backward(
+        g, *ctx.saved_tensors, ctx.kernel_size, ctx.masked
+    )
+    return *gradients, None, None
+
+
+local_attention.register_autograd(_backward, setup_context=_setup)
