@@ -8,7 +8,7 @@ roles or labels. `Converter` rewrites those of one page:
 | note, tip, warning, admonition, prf:* | quotation with a bold title              |
 | class dropdown, dropdown, solution    | `<details>` with a summary               |
 | exercise                              | bold title with its number               |
-| labelled mathematics                  | `\\tag` with the number of the book       |
+| labelled mathematics                  | a tag with the number of the book        |
 | figure, image                         | picture with an absolute address         |
 | list-table                            | Markdown table                           |
 | cite, eq, numref, ref, doc, [](label) | author and year, number or title, linked |
@@ -30,14 +30,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from chapters import Page, pages, settings
 
 ADMONITIONS = {
-    name: name.capitalize()
-    for name in (
-        "note tip warning important hint attention caution danger error".split()
-    )
-} | {"seealso": "See also"}
+    "attention": "Attention",
+    "caution": "Caution",
+    "danger": "Danger",
+    "error": "Error",
+    "hint": "Hint",
+    "important": "Important",
+    "note": "Note",
+    "seealso": "See also",
+    "tip": "Tip",
+    "warning": "Warning",
+}
 DROPPED = {"bibliography", "contents", "eval-rst", "index", "raw", "tableofcontents"}
 DROPPED |= {"toctree", "solution-end", "exercise-end"}
 CONTAINERS = {"container", "div", "grid", "grid-item", "tab-set"}
