@@ -333,7 +333,8 @@ class Converter:
                 parts.append(block.raw)
             else:
                 made = f"\n{self._directive(block).strip()}\n".split("\n")
-                parts.append("\n".join(f"{block.indent}{line}" for line in made))
+                indented = (f"{block.indent}{line}".rstrip() for line in made)
+                parts.append("\n".join(indented))
         joined = re.sub(r"\n[ \t]*\n(?:[ \t]*\n)+", "\n\n", "\n".join(parts))
         return joined.strip("\n")
 

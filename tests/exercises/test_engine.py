@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from visattn.exercises import Result, check, find, names
+from visattn.exercises import check, find, names
 from visattn.exercises._compare import difference
+from visattn.exercises._result import BOOK_ROOT
 
 
 def right(q, k, v, *, bias=None, mask=None, scale=None):
@@ -279,6 +280,14 @@ def test_only_masks_fail():
     assert "Only inputs with scale fail" in check("attend", odd).message
 
 
+def test_only_two_options_together_fail():
+    def odd(q, k, v, *, bias=None, mask=None, scale=None):
+        y = right(q, k, v, bias=bias, mask=mask, scale=scale)
+        return y if bias is None or mask is None else y + 1
+
+    assert "Only inputs with bias and mask fail" in check("attend", odd).message
+
+
 def test_two_mistakes_start_with_the_plain_one():
     def first_draft(q, k, v, *, bias=None, mask=None, scale=None):
         return (q @ k.mT).softmax(-1) @ v  # no scale, no bias, no mask
@@ -447,7 +456,7 @@ def test_links_follow_the_book(monkeypatch):
     result = check("merge_heads", lambda x: x.flatten(2))
     result = check("merge_heads", raises_bare) if result.section is None else result
     monkeypatch.delenv("VISATTN_BOOK_ROOT", raising=False)
-    assert result.url == f"https://visattn.github.io/visattn/{result.section}"
+    assert result.url == f"{BOOK_ROOT}/{result.section}"
     assert f'href="{result.url}"' in result._repr_html_()
     assert result.url in repr(result)
     monkeypatch.setenv("VISATTN_BOOK_ROOT", "..")
@@ -460,7 +469,7 @@ def test_the_public_address_is_the_one_of_the_configuration():
     if not config.exists():
         pytest.skip("not in a checkout")
     address = re.search(r"baseurl:\s*(\S+)", config.read_text()).group(1)
-    assert Result(False, None, "", "page.html").url == f"{address}page.html"
+    assert f"{address}book" == BOOK_ROOT
 
 
 def test_a_result_cannot_be_changed():

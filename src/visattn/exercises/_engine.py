@@ -478,9 +478,11 @@ def _option_hint(trial: _Trial) -> str:
         for number, case in enumerate(trial.cases)
         if number not in trial.failing
     ]
-    for option in sorted(frozenset.intersection(*failing)):
-        if right and not any(option in options for options in right):
-            words = option.replace("_", " ")
+    shared = frozenset.intersection(*failing)
+    candidates = [{option} for option in sorted(shared)] + [set(shared)]
+    for options in candidates:
+        if options and right and not any(options <= others for others in right):
+            words = " and ".join(sorted(options)).replace("_", " ")
             return f" Only inputs with {words} fail; the others are right."
     return ""
 

@@ -259,6 +259,14 @@ MULTI_HEAD = Exercise(
             "Neighbouring channels go to different heads. Here head n owns the"
             " channels n*D ... (n+1)*D - 1.",
             _WRONG,
+            also=(partial(_multi_head, split="interleaved"),),
+        ),
+        Variant(
+            "merge_interleaved",
+            partial(_multi_head, merge="interleaved"),
+            "Every head is right, but they are joined channel by channel. They stand"
+            " side by side: join [N, D], in this order.",
+            _WRONG,
         ),
         Variant(
             "scale_by_full_width",
