@@ -44,7 +44,7 @@ doctest: setup  ## the examples in the docstrings
 execute: setup notebooks  ## execute the stale chapters
 	@$(PY) book/tools/execute.py
 
-html: setup vendor  ## build the pages from the executed chapters
+html: setup vendor execute  ## build the pages from the executed chapters
 	@$(PY) book/tools/build.py
 
 pages: setup  ## chapter lint, and every page in headless Chromium

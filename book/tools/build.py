@@ -1,6 +1,6 @@
 """Build the HTML from the executed chapters, warnings as errors.
 
-    python book/tools/build.py
+python book/tools/build.py
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from chapters import HTML, ROOT, pages, say
-from execute import environment
+from chapters import HTML, ROOT, chapters, pages, say
+from execute import environment, missing
 
 
 def unbuilt() -> list[str]:
@@ -23,6 +23,9 @@ def unbuilt() -> list[str]:
 def main() -> int:
     """Run Jupyter Book and check that every page is there."""
     started = time.monotonic()
+    if names := missing(ROOT, chapters()):
+        say(f"not executed yet: {names}; run `make execute`")
+        return 1
     program = Path(sys.executable).with_name("jupyter-book")
     command = [str(program), "build", str(ROOT)]
     command += ["-W", "-n", "--keep-going", "-q"]

@@ -62,7 +62,7 @@ class Page:
     @property
     def has_code(self) -> bool:
         """Whether the page is a notebook, so that it is executed."""
-        return is_myst_markdown_notebook(self.text)
+        return bool(is_myst_markdown_notebook(self.text))
 
     def read(self) -> nbformat.NotebookNode:
         """Read the source as a notebook, by the reader that the build uses too."""
@@ -74,12 +74,11 @@ def read_myst(
 ) -> nbformat.NotebookNode:
     """Read MyST text as a notebook with the syntax extensions of the book."""
     extensions = config.get("parse", {}).get("myst_enable_extensions", [])
-    return read_myst_markdown_notebook(
-        text,
-        config=MdParserConfig(enable_extensions=set(extensions)),
-        add_source_map=True,
-        path=path,
+    syntax = MdParserConfig(enable_extensions=set(extensions))
+    notebook: nbformat.NotebookNode = read_myst_markdown_notebook(
+        text, config=syntax, add_source_map=True, path=path
     )
+    return notebook
 
 
 def settings(root: Path = ROOT) -> dict[str, Any]:

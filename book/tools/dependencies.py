@@ -1,11 +1,13 @@
 """Which modules of a package a piece of code depends on, read from its text.
 
-Nothing is imported. Three forms are understood beside plain imports:
+Nothing is imported. Four forms are understood beside plain imports:
 
 - a lazy `__init__` that holds a table `_EXPORTS = {"name": "package.module", ...}`:
   `from package import name` depends on that one module;
 - a registry, any other module-level table of the same form: the entries whose key
   the chapter mentions count, as in `check("attend", ...)`;
+- a folder of plug-ins, a package that imports its modules by computed names: those
+  count that declare something (`name="attend"`) that the chapter names as a string;
 - package data: files beside the modules of a package (pictures, scripts) count as
   part of that package.
 
@@ -52,6 +54,36 @@ class Code:
         return found
 
     @functools.cached_property
+    def strings(self) -> set[str]:
+        """Every string in the code."""
+        return {
+            node.value
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+
+    @functools.cached_property
+    def declared(self) -> set[str]:
+        """Every string that a call receives as `name`."""
+        return {
+            str(node.value.value)
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.keyword)
+            and node.arg == "name"
+            and isinstance(node.value, ast.Constant)
+        }
+
+    @functools.cached_property
+    def computes_imports(self) -> bool:
+        """Whether the code imports modules by names that it computes."""
+        return any(
+            isinstance(node, ast.Call)
+            and _imports_by_name(node)
+            and not (node.args and isinstance(node.args[0], ast.Constant))
+            for node in ast.walk(self.tree)
+        )
+
+    @functools.cached_property
     def is_lazy(self) -> bool:
         """Whether the module answers attributes by itself (PEP 562)."""
         return any(
@@ -89,22 +121,24 @@ class Package:
         found: dict[str, str] = {}
         for node in code.tree.body:
             if isinstance(node, ast.Assign | ast.AnnAssign):
-                if node.value is not None and self._is_table(node.value):
-                    found |= ast.literal_eval(node.value)
+                found |= self._table(node.value)
         return {key: module for key, module in found.items() if module in self.files}
 
-    def _is_table(self, value: ast.expr | None) -> bool:
-        """Return whether the expression is a literal {"name": "package.module"}."""
-        if not isinstance(value, ast.Dict) or not value.values:
-            return False
+    def _table(self, value: ast.expr | None) -> dict[str, str]:
+        """Return a literal {"name": "package.module", ...}; empty for all else."""
+        if not isinstance(value, ast.Dict):
+            return {}
         try:
             table = ast.literal_eval(value)
         except ValueError:
-            return False
-        return all(isinstance(key, str) for key in table) and all(
-            isinstance(module, str) and module.startswith(f"{self.name}.")
-            for module in table.values()
+            return {}
+        good = all(
+            isinstance(name, str)
+            and isinstance(module, str)
+            and module.startswith(f"{self.name}.")
+            for name, module in table.items()
         )
+        return table if good else {}
 
     def _with_parents(self, module: str) -> Iterator[str]:
         parts = module.split(".")
@@ -150,43 +184,40 @@ class Package:
                             found.update(self._from(base, alias.name, code))
                 case ast.Constant(value=str(text)) if text in self.files:
                     found.add(text)
-                case ast.Call() if _imports_by_name(node) and not code.is_lazy:
-                    found.update(self._by_name(node, code))
         if found and self.name in self.files:
             found.add(self.name)
         return {name for module in found for name in self._with_parents(module)}
 
-    def _by_name(self, call: ast.Call, code: Code) -> Iterator[str]:
-        """Yield what an import by a computed name may reach: the whole package.
-
-        Two cases are known better: a literal name is a string like any other, and a
-        module with a table, or the helper `_lazy`, imports what a table names.
-        """
-        literal = call.args and isinstance(call.args[0], ast.Constant)
+    def _registered(self, code: Code, chapter: Code) -> Iterator[str]:
+        """Yield what a module looks up for the chapter in a table or a folder."""
+        if code.is_package and code.is_lazy:
+            return  # the one who imports a name from it has counted that
+        table = self.tables(code)
+        yield from (table[name] for name in table.keys() & chapter.mentions)
         helper = code.name == f"{self.name}._lazy"
-        if literal or helper or self.tables(code):
+        if not code.computes_imports or table or helper:
             return
         package = code.name if code.is_package else code.name.rpartition(".")[0]
-        outside = package.split(".")[0] != self.name  # a chapter: anything is possible
-        yield from (
-            name for name in self.files if outside or name.startswith(f"{package}.")
-        )
+        for name in self.files:
+            if name.startswith(f"{package}."):
+                declared = self.code(name).declared
+                if not declared or declared & chapter.strings:
+                    yield name
 
     def closure(self, chapter: Code) -> set[str]:
         """Return every module that the chapter depends on, directly or not."""
+        if chapter.computes_imports:
+            return set(self.files)
         found: set[str] = set()
         waiting = list(self.imports(chapter))
         while waiting:
             module = waiting.pop()
-            if module in found:
-                continue
-            found.add(module)
-            code = self.code(module)
-            if not code.is_package or not code.is_lazy:
-                table = self.tables(code)
-                for key in table.keys() & chapter.mentions:
-                    waiting += self._with_parents(table[key])
-            waiting += self.imports(code)
+            if module not in found:
+                found.add(module)
+                code = self.code(module)
+                waiting += self.imports(code)
+                for name in self._registered(code, chapter):
+                    waiting += self._with_parents(name)
         return found
 
     def digest(self, module: str) -> str:
@@ -270,7 +301,7 @@ def _without_tables(tree: ast.Module, package: Package) -> ast.Module:
         if isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = {target.id for target in targets if isinstance(target, ast.Name)}
-            if "__all__" in names or package._is_table(node.value):
+            if "__all__" in names or package._table(node.value):
                 continue
         kept.append(node)
     return ast.Module(body=kept, type_ignores=[])

@@ -21,18 +21,21 @@ import shutil
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ET
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from chapters import EXECUTED, REPORTS, ROOT, Page, chapters, say, select, settings
-from dependencies import Package, chapter_code
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 
+from chapters import EXECUTED, REPORTS, ROOT, Page, chapters, say, select, settings
+from dependencies import Package, chapter_code
+
 CACHE = "_build/.jupyter_cache"
 KEYS = f"{EXECUTED}/keys.json"
+REPORT = f"{REPORTS}/notebooks.xml"
 VERSIONED = ("torch", "numpy", "matplotlib", "pillow", "ipywidgets", "ipykernel")
 WORKERS = 2
 # One thread per worker: two workers on two cores, and the same sums on every machine.
@@ -118,13 +121,14 @@ def run_nbmake(root: Path, todo: list[Page]) -> int:
         page.executed.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(page.notebook, page.executed)
     (root / REPORTS).mkdir(parents=True, exist_ok=True)
+    (root / REPORT).unlink(missing_ok=True)
     limit = settings(root).get("execute", {}).get("timeout", 300)
     command = [
         sys.executable,
         *("-m", "pytest", "--nbmake", "--overwrite", f"--nbmake-timeout={limit}"),
         *("-p", "progress", "-p", "no:cacheprovider", "--no-header", "-q"),
         *("-n", str(min(WORKERS, len(todo))), "--dist", "load", "--maxschedchunk=1"),
-        f"--junitxml={root / REPORTS / 'notebooks.xml'}",
+        *(f"--junitxml={root / REPORT}", "-o", "junit_family=xunit1"),
         f"--rootdir={root}",
         *(str(page.executed) for page in todo),
     ]
@@ -133,6 +137,16 @@ def run_nbmake(root: Path, todo: list[Page]) -> int:
     python_path = os.pathsep.join(filter(None, paths))
     env = environment() | {"PYTHONPATH": python_path}
     return subprocess.run(command, check=False, cwd=root, env=env).returncode
+
+
+def passed(root: Path, done: list[Page]) -> list[Page]:
+    """Return the chapters that nbmake reports as passed."""
+    path = root / REPORT
+    if not path.exists():
+        return []
+    cases = ET.parse(path).getroot().iter("testcase")
+    good = {str(case.get("file")) for case in cases if len(case) == 0}
+    return [page for page in done if str(page.executed.relative_to(root)) in good]
 
 
 def outputs_of(page: Page) -> nbformat.NotebookNode:
@@ -228,17 +242,20 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         return 0
     kept = read_keys(root)
+    code = 0
     if todo:
         started = time.monotonic()
         warm_fonts(root)
         write_keys(root, {name: kept[name] for name in kept.keys() - reasons.keys()})
-        if code := run_nbmake(root, todo):
-            say("a chapter failed; nothing was built from it")
-            return code
+        code = run_nbmake(root, todo)
+        todo = passed(root, todo)
         say(f"executed {len(todo)} chapters in {time.monotonic() - started:.0f} s")
-    now = {name: kept[name] for name in kept.keys() & keys.keys()}
+    now = {name: kept[name] for name in kept.keys() & keys.keys() - reasons.keys()}
     now |= {page.docname: keys[page.docname] for page in todo}
     write_keys(root, now)
+    if code:
+        say("a chapter failed; nothing is built")
+        return code
     fill_cache(root, [page for page in known if page.docname in now])
     return 0
 

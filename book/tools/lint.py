@@ -825,7 +825,9 @@ def _lint_equations(chapter: Chapter) -> Found:
     omitted = "The formula" in (chapter.meta.get("omits") or {})
     if not here and not omitted:
         yield 1, "the section 'The formula' has no numbered equation"
-    cited = "\n".join(item.node.text for item in chapter.text)
+    texts = [item.node.text for item in chapter.text]
+    texts += [str(item.node.figure or "") for item in chapter.cells]
+    cited = "\n".join(texts)
     roles = re.findall(r"\{(?:eq|ref|numref)\}`(?:[^`<]*<)?([^`>]+)>?`", cited)
     links = re.findall(r"\]\(#?([^)\s]+)\)", cited)
     used = {name.strip() for name in [*roles, *links]}

@@ -8,7 +8,7 @@ roles or labels. `Converter` rewrites those of one page:
 | note, tip, warning, admonition, prf:* | quotation with a bold title              |
 | class dropdown, dropdown, solution    | `<details>` with a summary               |
 | exercise                              | bold title with its number               |
-| labelled mathematics                  | `\\tag` with the number of the book       |
+| labelled mathematics                  | a tag with the number of the book        |
 | figure, image                         | picture with an absolute address         |
 | list-table                            | Markdown table                           |
 | cite, eq, numref, ref, doc, [](label) | author and year, number or title, linked |
@@ -30,14 +30,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from chapters import Page, pages, settings
 
 ADMONITIONS = {
-    name: name.capitalize()
-    for name in (
-        "note tip warning important hint attention caution danger error".split()
-    )
-} | {"seealso": "See also"}
+    "attention": "Attention",
+    "caution": "Caution",
+    "danger": "Danger",
+    "error": "Error",
+    "hint": "Hint",
+    "important": "Important",
+    "note": "Note",
+    "seealso": "See also",
+    "tip": "Tip",
+    "warning": "Warning",
+}
 DROPPED = {"bibliography", "contents", "eval-rst", "index", "raw", "tableofcontents"}
 DROPPED |= {"toctree", "solution-end", "exercise-end"}
 CONTAINERS = {"container", "div", "grid", "grid-item", "tab-set"}
@@ -326,7 +333,8 @@ class Converter:
                 parts.append(block.raw)
             else:
                 made = f"\n{self._directive(block).strip()}\n".split("\n")
-                parts.append("\n".join(f"{block.indent}{line}" for line in made))
+                indented = (f"{block.indent}{line}".rstrip() for line in made)
+                parts.append("\n".join(indented))
         joined = re.sub(r"\n[ \t]*\n(?:[ \t]*\n)+", "\n\n", "\n".join(parts))
         return joined.strip("\n")
 

@@ -2,21 +2,27 @@
 
 - A chapter without outputs in the cache stops the build; it is never executed here.
 - A chapter whose outputs are new is read again, also when its text is not.
+- The reference shows signatures with shapes.
+- Two faults of the generated HTML are mended.
+- Scripts of a service that the book does not use are left out.
 - Changed style sheets and scripts are copied, also when no page has changed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from chapters import chapters
-from execute import CACHE, executed_digest, missing
 from myst_nb.core.execute import cache as myst_cache
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
+from sphinx.pycode import ModuleAnalyzer
+
+from chapters import chapters
+from execute import CACHE, executed_digest, missing
 
 
 def refuse(*_: Any, **__: Any) -> NoReturn:
@@ -62,11 +68,57 @@ def outdated(
     return [name or app.config.root_doc for name in again]
 
 
+def drop_thebe(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Leave out scripts we do not use; they fail ("already declared") on each page."""
+    context["script_files"] = [
+        script
+        for script in context.get("script_files", [])
+        if "thebe" not in f"{script}{getattr(script, 'attributes', '')}".lower()
+    ]
+
+
+def mend_markup(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Mend two faults of the generated HTML that screen readers stumble over.
+
+    A signature of several lines is a `<dl>` of `<dd>` alone, and the entries of a
+    bibliography are no items of the list they stand in.
+    """
+    body = str(context.get("body", ""))
+    body = body.replace('role="doc-biblioentry"', 'role="listitem"')
+    context["body"] = re.sub(
+        r'<dt class="sig.*?</dt>', lambda sig: mend_signature(sig[0]), body, flags=re.S
+    )
+
+
+def mend_signature(markup: str) -> str:
+    """Return a signature with its parameters as plain lines."""
+    for old, new in (("dl", "sig-lines"), ("dd", "sig-line")):
+        markup = markup.replace(f"<{old}>", f'<span class="{new}">')
+        markup = markup.replace(f"</{old}>", "</span>")
+    return markup
+
+
+def hide_overloads() -> None:
+    """Let the reference show the signature with the shapes, not its overloads."""
+    analyze = ModuleAnalyzer.analyze
+
+    def without_overloads(self: ModuleAnalyzer) -> None:
+        analyze(self)
+        self.overloads = {}
+
+    ModuleAnalyzer.analyze = without_overloads  # type: ignore[method-assign]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the parts."""
     myst_cache.single_nb_execution = refuse
+    hide_overloads()
     app.connect("builder-inited", check_outputs)
     app.connect("env-get-outdated", outdated)
+    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", mend_markup, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
-
-

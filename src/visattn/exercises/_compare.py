@@ -125,7 +125,7 @@ def _wrong_type(got: Any) -> str:
     return text
 
 
-def _number_difference(got: Any, want: float) -> Difference | None:
+def _number_difference(got: Any, want: int | float) -> Difference | None:
     if isinstance(got, Tensor) and got.numel() == 1:
         got = got.item()
     if not is_number(got):
@@ -202,17 +202,21 @@ def _value_difference(got: Tensor, want: Tensor) -> Difference:
         shown = numbers(tensor)
         if shown is not None and tensor.numel() > 1:
             details.append((label, shown))
-    return Difference("value", f"{text}{_value_hint(got, want)}", tuple(details))
+    return Difference("value", text, tuple(details))
 
 
-def _value_hint(got: Tensor, want: Tensor) -> str:
-    """A relation between the two outputs that holds everywhere, if there is one."""
-    if got.numel() < 3 or dtype_kind(got) == "bool":
+def relation(got: Any, want: Any) -> str:
+    """A sentence on how two outputs are related everywhere, or nothing."""
+    if not isinstance(got, Tensor) or not isinstance(want, Tensor):
         return ""
-    a, b = _plain(got).flatten(), _plain(want).flatten()
-    if not bool(a.isfinite().all() & b.isfinite().all()):
+    if got.numel() != want.numel() or got.numel() < 3 or dtype_kind(got) == "bool":
         return ""
-    factor = float(a @ b / (b @ b).clamp_min(1e-300))
+    a, b = _plain(got), _plain(want)
+    if a.is_complex() or not bool(a.isfinite().all() & b.isfinite().all()):
+        return ""
+    if a.shape != b.shape:
+        return _axes_hint(got, want)
+    factor = float((a * b).sum() / b.square().sum().clamp_min(1e-300))
     if abs(factor) > 1e-8 and bool(torch.isclose(a, factor * b, atol=1e-8).all()):
         return f" Every number is {factor:.6g} times the right one."
     return _axes_hint(got, want)

@@ -96,7 +96,7 @@ class Case:
         return frozenset(name for name, size in self.sizes.items() if size is True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exercise:
     """One exercise, as data.
 

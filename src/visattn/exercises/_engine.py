@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -18,8 +19,10 @@ from visattn.exercises._compare import (
     describe,
     difference,
     equal,
+    is_number,
     largest_error,
     numbers,
+    relation,
 )
 from visattn.exercises._declare import Case, Exercise, Function, Inputs, Variant
 from visattn.exercises._result import Result
@@ -41,6 +44,12 @@ class Attempt:
         if self.error is not None or other.error is not None:
             return self.error is not None and other.error is not None
         return equal(self.value, other.value)
+
+    def without_traceback(self) -> "Attempt":
+        """The same, without the frames that the error keeps alive."""
+        if self.error is None:
+            return self
+        return Attempt(error=self.error.with_traceback(None))
 
 
 @dataclass(frozen=True)
@@ -204,7 +213,9 @@ def _unsteady(
 ) -> Result | None:
     for number in {0, len(cases) - 1}:
         again = run(exercise, function, cases[number].inputs)
-        if not again.same_as(attempts[number]):
+        value = attempts[number].value
+        known = value is None or isinstance(value, Tensor) or is_number(value)
+        if known and not again.same_as(attempts[number]):
             message = (
                 "The same input gave two different answers. Look for random numbers,"
                 " dropout, uninitialised memory (`torch.empty`), or a variable that"
@@ -239,8 +250,7 @@ def _gradient_problem(
 ) -> Result | None:
     if not exercise.gradients:
         return None
-    for case in cases:
-        want, _ = _gradients(exercise, exercise.oracle, case.inputs)
+    for case, want in zip(cases, _wanted_gradients(exercise), strict=True):
         try:
             got, attached = _gradients(exercise, function, case.inputs)
         except Exception as error:
@@ -256,6 +266,13 @@ def _gradient_problem(
                 variant = "detached" if detached else None
                 return _not_yet(exercise, message, details, variant)
     return None
+
+
+@cache
+def _wanted_gradients(exercise: Exercise) -> list[dict[str, Tensor]]:
+    return [
+        _gradients(exercise, exercise.oracle, case.inputs)[0] for case in exercise.cases
+    ]
 
 
 def _gradients(
@@ -315,31 +332,53 @@ def _gradient_message(
 
 
 @dataclass(frozen=True)
+class _Mistake:
+    """One form of a variant: what it gives on every case, and where that is wrong."""
+
+    variant: Variant
+    outcomes: tuple[Attempt, ...]
+    where: frozenset[int]
+
+
+@dataclass(frozen=True)
 class _Match:
     variant: Variant
     where: frozenset[int]  # the cases in which the variant is wrong
     agrees: frozenset[int]  # those of them in which the reader's output is the same
 
 
-def _matches(trial: _Trial) -> Iterator[_Match]:
-    for variant in trial.exercise.variants:
+@cache
+def _mistakes(exercise: Exercise) -> list[_Mistake]:
+    """The outcomes of every form of every variant; they never change."""
+    found = []
+    for variant in exercise.variants:
         for form in variant.forms:
-            outcomes = [run(trial.exercise, form, case.inputs) for case in trial.cases]
+            outcomes = tuple(
+                run(exercise, form, case.inputs).without_traceback()
+                for case in exercise.cases
+            )
             where = frozenset(
                 number
                 for number, outcome in enumerate(outcomes)
-                if _problem(trial.exercise, outcome, trial.wanted[number]) is not None
+                if _problem(exercise, outcome, exercise.answers[number]) is not None
             )
-            # Where the mistake cannot run, any failure of the reader's agrees with it.
-            agrees = frozenset(
-                number
-                for number in where
-                if outcomes[number].same_as(trial.attempts[number])
-                or (outcomes[number].error is not None and number in trial.failing)
-            )
-            # A form that only raises says nothing about the numbers.
-            if any(outcomes[number].error is None for number in agrees):
-                yield _Match(variant, where, agrees)
+            found.append(_Mistake(variant, outcomes, where))
+    return found
+
+
+def _matches(trial: _Trial) -> Iterator[_Match]:
+    for mistake in _mistakes(trial.exercise):
+        outcomes = mistake.outcomes
+        # Where the mistake cannot run, any failure of the reader's agrees with it.
+        agrees = frozenset(
+            number
+            for number in mistake.where
+            if outcomes[number].same_as(trial.attempts[number])
+            or (outcomes[number].error is not None and number in trial.failing)
+        )
+        # A form that only raises says nothing about the numbers.
+        if any(outcomes[number].error is None for number in agrees):
+            yield _Match(mistake.variant, mistake.where, agrees)
 
 
 def _named(trial: _Trial) -> Result | None:
@@ -349,19 +388,20 @@ def _named(trial: _Trial) -> Result | None:
     if whole:
         return _explained(trial, max(whole, key=lambda match: len(match.where)))
 
-    # Two mistakes at once: the one that shows where no mask, bias, ... plays a part.
-    plain = frozenset(
-        number for number, case in enumerate(trial.cases) if not case.options
-    )
-    plain_failing = plain.intersection(trial.failing)
-    start = [
-        match
-        for match in matches
-        if plain_failing and plain_failing == match.where & plain <= match.agrees
-    ]
-    if start:
-        return _explained(trial, max(start, key=lambda match: len(match.agrees)))
+    # Two mistakes at once: look at the plain inputs first, then at one option alone.
+    stages = dict.fromkeys(case.options for case in trial.cases)
+    for stage in sorted(stages, key=len):
+        known = [match for match in matches if _explains(match, trial, stage)]
+        if known:
+            return _explained(trial, max(known, key=lambda match: len(match.agrees)))
     return None
+
+
+def _explains(match: _Match, trial: _Trial, stage: frozenset[str]) -> bool:
+    """True when a variant explains all failures among cases of these options."""
+    within = {n for n, case in enumerate(trial.cases) if case.options <= stage}
+    failing = within.intersection(trial.failing)
+    return bool(failing) and failing == match.where & within <= match.agrees
 
 
 def _explained(trial: _Trial, match: _Match) -> Result:
@@ -386,21 +426,48 @@ def _explained(trial: _Trial, match: _Match) -> Result:
 
 def _unnamed(trial: _Trial) -> Result:
     exercise, function = trial.exercise, trial.function
-    first = trial.failing[0]
-    problem = _problem(exercise, trial.attempts[first], trial.wanted[first])
-    assert problem is not None  # it is a failing case
-    case, problem = _smallest(exercise, function, trial.cases[first], problem)
+    number, problem = _telling(trial)
+    case, problem = _smallest(exercise, function, trial.cases[number], problem)
     details = list(problem.details)
     error = run(exercise, function, case.inputs).error
     if error is not None:
         details += _error_details(function, error)
-    details.append(("smallest failing input", _describe(case.inputs)))
+    label = "input" if problem.kind == "shape" else "smallest failing input"
+    details.append((label, _describe(case.inputs)))
     if problem.kind in ("value", "nan", "error"):
         details += list(_small_inputs(case.inputs))
     right = len(trial.cases) - len(trial.failing)
     details.append(("right", f"{right} of {len(trial.cases)} inputs"))
-    message = problem.message + _option_hint(trial)
+    relation_hint = _relation_hint(trial) if problem.kind == "value" else ""
+    message = problem.message + relation_hint + _option_hint(trial)
     return _not_yet(exercise, message, tuple(details))
+
+
+def _telling(trial: _Trial) -> tuple[int, Difference]:
+    """The failing case to show: the first; for a shape, that of most unlike lengths."""
+    problems = {
+        number: _problem(trial.exercise, trial.attempts[number], trial.wanted[number])
+        for number in trial.failing
+    }
+    found = {n: problem for n, problem in problems.items() if problem is not None}
+    first = trial.failing[0]
+    if found[first].kind != "shape":
+        return first, found[first]
+    shapes = [n for n, problem in found.items() if problem.kind == "shape"]
+    clear = max(shapes, key=lambda n: len(set(trial.wanted[n].shape)))
+    return clear, found[clear]
+
+
+def _relation_hint(trial: _Trial) -> str:
+    """How the largest wrong output is related to the right one, if it is."""
+    pairs = [
+        (trial.attempts[number].value, trial.wanted[number])
+        for number in trial.failing
+        if isinstance(trial.wanted[number], Tensor)
+    ]
+    if not pairs:
+        return ""
+    return relation(*max(pairs, key=lambda pair: pair[1].numel()))
 
 
 def _option_hint(trial: _Trial) -> str:
@@ -411,9 +478,11 @@ def _option_hint(trial: _Trial) -> str:
         for number, case in enumerate(trial.cases)
         if number not in trial.failing
     ]
-    for option in sorted(frozenset.intersection(*failing)):
-        if right and not any(option in options for options in right):
-            words = option.replace("_", " ")
+    shared = frozenset.intersection(*failing)
+    candidates = [{option} for option in sorted(shared)] + [set(shared)]
+    for options in candidates:
+        if options and right and not any(options <= others for others in right):
+            words = " and ".join(sorted(options)).replace("_", " ")
             return f" Only inputs with {words} fail; the others are right."
     return ""
 

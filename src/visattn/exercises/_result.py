@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 # The published book. While the book itself is built, VISATTN_BOOK_ROOT is set to a
 # relative path (".." for a chapter in a part folder), so that links stay inside it.
-BOOK_ROOT = "https://visattn.github.io/visattn"
+BOOK_ROOT = "https://visattn.github.io/visattn/book"
 
 _ACCENT = {"passed": "#1b9e77", "not yet": "#d95f02"}
 _ICON = {"passed": "✓", "not yet": "→"}

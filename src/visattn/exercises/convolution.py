@@ -10,9 +10,12 @@ from visattn.exercises._declare import Draw, Exercise, Inputs, Variant
 from visattn.mechanisms.convolution import conv2d_loop, spatial_pooling_loop
 
 _BOOK = "foundations/convolution.html"
-_FORMULA = f"{_BOOK}#the-formula"
-_COST = f"{_BOOK}#the-cost"
+_FORMULA = f"{_BOOK}#the-formula-one-sum-two-sources-of-weights"
+_LOOP = f"{_BOOK}#the-loop"
+_LADDER = f"{_BOOK}#the-ladder-from-the-loop-to-one-matrix-product"
+_COST = f"{_BOOK}#the-cost-every-pixel-looks-at-every-pixel"
 _WRONG = f"{_BOOK}#right-shape-still-wrong"
+_EXERCISES = f"{_BOOK}#exercises"
 
 
 # --- conv2d ---------------------------------------------------------------------
@@ -139,14 +142,14 @@ CONV2D = Exercise(
             partial(_conv2d, kernel="transposed"),
             "Rows and columns of the kernel are exchanged: `weight[..., a, b]` belongs"
             " to row a and column b of the window.",
-            _WRONG,
+            _FORMULA,
         ),
         Variant(
             "in_and_out_swapped",
             _in_and_out_swapped,
             "Input and output channels of the kernel are exchanged. `weight` is"
             " [D, C, K1, K2], output first.",
-            _WRONG,
+            _FORMULA,
         ),
         Variant(
             "one_channel_only",
@@ -164,14 +167,14 @@ CONV2D = Exercise(
             "padding_ignored",
             partial(_conv2d, ignored="padding"),
             "The padding is not applied, so the output is too small.",
-            _FORMULA,
+            _LOOP,
         ),
         Variant(
             "border_replicated",
             partial(_conv2d, border="replicate"),
             "The border pixels are repeated outside the image. Padding means zeros"
             " here.",
-            _FORMULA,
+            _LOOP,
         ),
         Variant(
             "stride_ignored",
@@ -191,10 +194,10 @@ CONV2D = Exercise(
             _groups_interleaved,
             "Channel c is put into group c % groups. Groups are neighbouring channels:"
             " the first C/groups, the next C/groups, and so on.",
-            _WRONG,
+            _EXERCISES,
         ),
     ),
-    section=f"{_BOOK}#the-loop",
+    section=_LOOP,
 )
 
 
@@ -228,6 +231,12 @@ def _pool(x: Tensor, weights: Tensor, matrices: Tensor) -> Tensor:
     return torch.einsum("bnijhw,ndc,bchw->bdij", weights, matrices, x)
 
 
+def _unflattened_by_columns(y: Tensor) -> Tensor:
+    """The map after its pixels were listed row by row and read column by column."""
+    B, D, H, W = y.shape
+    return y.reshape(B, D, W, H).mT  # [B, D, H, W]
+
+
 SPATIAL_POOLING = Exercise(
     name="spatial_pooling",
     oracle=spatial_pooling_loop,
@@ -248,7 +257,7 @@ SPATIAL_POOLING = Exercise(
             ),
             "The weights are read with query and key exchanged. Axes 2 and 3 are the"
             " output pixel, the last two the input pixel.",
-            _WRONG,
+            _FORMULA,
         ),
         Variant(
             "key_axes_swapped",
@@ -262,6 +271,20 @@ SPATIAL_POOLING = Exercise(
             lambda x, weights, matrices: _pool(x, weights, matrices).mT,
             "Rows and columns of the output are exchanged.",
             _WRONG,
+        ),
+        Variant(
+            "height_and_width_exchanged",
+            lambda x, weights, matrices: _unflattened_by_columns(
+                _pool(x, weights, matrices)
+            ),
+            "Between map and tokens, height and width are exchanged. The shape is"
+            " right, but pixels are listed row by row and read column by column.",
+            _WRONG,
+            also=(
+                lambda x, weights, matrices: _pool(
+                    _unflattened_by_columns(x), weights, matrices
+                ),
+            ),
         ),
         Variant(
             "one_matrix_for_all",
@@ -310,7 +333,7 @@ SPATIAL_POOLING = Exercise(
             _FORMULA,
         ),
     ),
-    section=f"{_BOOK}#the-loop",
+    section=_LOOP,
 )
 
 
@@ -370,28 +393,28 @@ SHIFT_WEIGHTS = Exercise(
             partial(_shift_weights, sign=-1),
             "The shift is mirrored. Place (n1, n2) of the kernel looks at row"
             " i + n1 - K//2 and column j + n2 - K//2.",
-            _WRONG,
+            _LADDER,
         ),
         Variant(
             "border_replicated",
             partial(_shift_weights, border="replicate"),
             "A place outside the image takes the nearest border pixel. With zero"
             " padding its map is all zeros.",
-            _WRONG,
+            _LOOP,
         ),
         Variant(
             "border_wrapped",
             partial(_shift_weights, border="wrap"),
             "A place outside the image comes back on the other side. With zero padding"
             " its map is all zeros.",
-            _WRONG,
+            _LOOP,
         ),
         Variant(
             "column_major",
             partial(_shift_weights, column_major=True),
             "The places of the kernel are counted column by column. They are counted"
             " row by row: n = n1*K + n2.",
-            _WRONG,
+            _LADDER,
         ),
         Variant(
             "not_centred",

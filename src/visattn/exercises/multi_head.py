@@ -13,6 +13,7 @@ _BOOK = "foundations/multi_head.html"
 _FORMULA = f"{_BOOK}#the-formula"
 _LADDER = f"{_BOOK}#the-ladder"
 _WRONG = f"{_BOOK}#right-shape-still-wrong"
+_MASKS = "foundations/dot_product.html#masks-and-a-query-with-no-keys"
 
 
 # --- split_heads and merge_heads ------------------------------------------------
@@ -258,6 +259,14 @@ MULTI_HEAD = Exercise(
             "Neighbouring channels go to different heads. Here head n owns the"
             " channels n*D ... (n+1)*D - 1.",
             _WRONG,
+            also=(partial(_multi_head, split="interleaved"),),
+        ),
+        Variant(
+            "merge_interleaved",
+            partial(_multi_head, merge="interleaved"),
+            "Every head is right, but they are joined channel by channel. They stand"
+            " side by side: join [N, D], in this order.",
+            _WRONG,
         ),
         Variant(
             "scale_by_full_width",
@@ -324,14 +333,14 @@ MULTI_HEAD = Exercise(
             "mask_ignored",
             partial(_multi_head, mask_how="ignored"),
             "The mask is not used: padded or hidden keys still get weight.",
-            _FORMULA,
+            _MASKS,
         ),
         Variant(
             "mask_inverted",
             partial(_multi_head, mask_how="inverted"),
             "The mask is read the other way round. Here True means keep;"
             " `nn.MultiheadAttention` is one place where True means blocked.",
-            _FORMULA,
+            _MASKS,
         ),
     ),
     section=f"{_BOOK}#the-loop",
@@ -358,36 +367,36 @@ KEY_PADDING_MASK = Exercise(
             lambda lengths, size: ~key_padding_mask(lengths, size),
             "The mask is True for the padding. Here True means keep;"
             " `nn.MultiheadAttention` has it the other way round.",
-            _FORMULA,
+            _MASKS,
         ),
         Variant(
             "one_too_many",
             lambda lengths, size: key_padding_mask(lengths + 1, size),
             "One padded key is kept. Positions start at 0: keep j < length.",
-            _FORMULA,
+            _MASKS,
         ),
         Variant(
             "padding_in_front",
             lambda lengths, size: key_padding_mask(lengths, size).flip(-1),
             "The last keys are kept. The padding stands at the end.",
-            _FORMULA,
+            _MASKS,
         ),
         Variant(
             "queries_masked",
             lambda lengths, size: key_padding_mask(lengths, size).mT,
             "The mask lies on the axis of the queries: [B, 1, S, 1]. The keys are the"
             " last axis.",
-            _FORMULA,
+            _MASKS,
         ),
         Variant(
             "no_room_for_heads",
             lambda lengths, size: key_padding_mask(lengths, size)[:, 0, 0],
             "The mask is [B, S]. Give it axes of length 1 for heads and queries, so"
             " that it broadcasts: [B, 1, 1, S].",
-            _FORMULA,
+            _MASKS,
         ),
     ),
-    section=_FORMULA,
+    section=_MASKS,
     gradients=False,
 )
 

@@ -18,9 +18,13 @@ from visattn.mechanisms.positions import (
 )
 
 _BOOK = "foundations/positions.html"
-_FORMULA = f"{_BOOK}#the-formula"
+_ABSOLUTE = f"{_BOOK}#absolute-a-vector-for-every-place"
+_RELATIVE = f"{_BOOK}#relative-a-vector-for-every-offset"
+_QUADRATIC = f"{_BOOK}#the-quadratic-encoding"
+_LOOP = f"{_BOOK}#the-loop"
 _LADDER = f"{_BOOK}#the-ladder"
-_WRONG = f"{_BOOK}#right-shape-still-wrong"
+_MIRRORED = f"{_BOOK}#a-mirrored-offset"
+_AXES = f"{_BOOK}#row-scores-on-the-wrong-axes"
 
 
 # --- sinusoidal_1d and sinusoidal_2d --------------------------------------------
@@ -67,26 +71,26 @@ SINUSOIDAL_1D = Exercise(
             partial(_sinusoidal_1d, layout="blocks"),
             "All sines come first, then all cosines. Here they alternate: sine at even"
             " channels, cosine at odd ones. (Some libraries do use blocks.)",
-            _FORMULA,
+            _ABSOLUTE,
         ),
         Variant(
             "sine_and_cosine_swapped",
             partial(_sinusoidal_1d, layout="swapped"),
             "The cosine stands at the even channels. It is the sine that does.",
-            _FORMULA,
+            _ABSOLUTE,
         ),
         Variant(
             "exponent_halved",
             partial(_sinusoidal_1d, exponent=lambda channel, dim: channel // 2 / dim),
             "The exponent is i/D. It is 2i/D, where i counts pairs of channels.",
-            _FORMULA,
+            _ABSOLUTE,
         ),
         Variant(
             "exponent_of_channel",
             partial(_sinusoidal_1d, exponent=lambda channel, dim: channel / dim),
             "Sine and cosine of a pair have different frequencies. Both use 2i/D, where"
             " i counts pairs.",
-            _FORMULA,
+            _ABSOLUTE,
         ),
         Variant(
             "exponent_sign",
@@ -95,28 +99,28 @@ SINUSOIDAL_1D = Exercise(
             ),
             "The position is multiplied by base^(2i/D). Divide by it: later channels"
             " turn more slowly.",
-            _FORMULA,
+            _ABSOLUTE,
         ),
         Variant(
             "no_frequencies",
             partial(_sinusoidal_1d, exponent=lambda channel, dim: 0.0 * channel),
             "All channels turn at the same speed. Divide the position by base^(2i/D).",
-            _FORMULA,
+            _ABSOLUTE,
         ),
         Variant(
             "starts_at_one",
             partial(_sinusoidal_1d, first=1),
             "The first position is 1. Count from 0.",
-            _FORMULA,
+            _ABSOLUTE,
         ),
         Variant(
             "base_ignored",
             lambda length, dim, *, base=10000.0: _sinusoidal_1d(length, dim),
             "The argument `base` is not used.",
-            _FORMULA,
+            _ABSOLUTE,
         ),
     ),
-    section=f"{_BOOK}#the-loop",
+    section=_LOOP,
     gradients=False,
     any_float=True,
 )
@@ -162,7 +166,7 @@ SINUSOIDAL_2D = Exercise(
             "row_and_column_swapped",
             partial(_sinusoidal_2d, first="column"),
             "The first half of the channels holds the column. It holds the row.",
-            _FORMULA,
+            _ABSOLUTE,
         ),
         Variant(
             "axes_swapped",
@@ -170,14 +174,14 @@ SINUSOIDAL_2D = Exercise(
                 width, height, dim, base=base
             ),
             "Height and width are exchanged: the result is [D, W, H].",
-            _FORMULA,
+            _ABSOLUTE,
         ),
         Variant(
             "added",
             _added,
             "Row and column encodings are added over all channels. Here each has its"
             " own half, so that they can be told apart.",
-            _FORMULA,
+            _ABSOLUTE,
         ),
         Variant(
             "frequencies_of_full_width",
@@ -186,7 +190,7 @@ SINUSOIDAL_2D = Exercise(
             ),
             "The frequencies are those of width D, cut in half. Each half is a whole"
             " encoding of width D/2.",
-            _FORMULA,
+            _ABSOLUTE,
         ),
         Variant(
             "channels_last",
@@ -194,7 +198,7 @@ SINUSOIDAL_2D = Exercise(
                 height, width, dim, base=base
             ).permute(1, 2, 0),
             "The channels come last: [H, W, D]. Maps are [D, H, W] here.",
-            _FORMULA,
+            _ABSOLUTE,
         ),
         Variant(
             "base_ignored",
@@ -202,10 +206,10 @@ SINUSOIDAL_2D = Exercise(
                 height, width, dim
             ),
             "The argument `base` is not used.",
-            _FORMULA,
+            _ABSOLUTE,
         ),
     ),
-    section=f"{_BOOK}#the-loop",
+    section=_LOOP,
     gradients=False,
     any_float=True,
 )
@@ -246,34 +250,34 @@ RELATIVE_TO_ABSOLUTE = Exercise(
             partial(_gather, sign=-1),
             "The offset is mirrored: query minus key. Offsets are key minus query, so"
             " the column is j - i + L - 1.",
-            _WRONG,
+            _MIRRORED,
         ),
         Variant(
             "transposed",
             lambda x: _gather(x).mT,
             "The result is transposed. Rows are queries, columns are keys.",
-            _WRONG,
+            _LADDER,
         ),
         Variant(
             "not_skewed",
             lambda x: x[..., x.shape[-2] - 1 :],
             "Every row takes the same columns. Row i starts i places further to the"
             " left: the column is j - i + L - 1.",
-            _FORMULA,
+            _RELATIVE,
             also=(lambda x: x[..., : x.shape[-2]],),
         ),
         Variant(
             "one_to_the_left",
             lambda x: _skew(x)[..., : x.shape[-2], x.shape[-2] - 2 : -1],
             "Everything is one offset too small. Offset 0 stands in column L - 1.",
-            _WRONG,
+            _LADDER,
             also=(partial(_gather, extra=-1),),
         ),
         Variant(
             "one_to_the_right",
             partial(_gather, extra=1),
             "Everything is one offset too large. Offset 0 stands in column L - 1.",
-            _WRONG,
+            _LADDER,
             also=(
                 lambda x: _skew(F.pad(x, (0, 1))[..., 1:])[
                     ..., : x.shape[-2], x.shape[-2] - 1 :
@@ -293,7 +297,7 @@ RELATIVE_TO_ABSOLUTE = Exercise(
             _LADDER,
         ),
     ),
-    section=f"{_BOOK}#the-loop",
+    section=_LOOP,
 )
 
 
@@ -364,6 +368,21 @@ def _query_row_lost(q: Tensor, rel_height: Tensor, rel_width: Tensor) -> Tensor:
     )
 
 
+def _rows_on_column_axes(q: Tensor, rel_height: Tensor, rel_width: Tensor) -> Tensor:
+    """As above, and the logits of the key's row put on the axis of its column."""
+    rows = _logits_2d(
+        q,
+        rel_height,
+        rel_width,
+        offsets=lambda i, j, a, b: (b - i, b - j),
+        square=True,
+        parts=(1, 0),
+    )
+    return _flat(
+        rows.transpose(2, 3) + _logits_2d(q, rel_height, rel_width, parts=(0, 1))
+    )
+
+
 RELATIVE_LOGITS_2D = Exercise(
     name="relative_logits_2d",
     oracle=relative_logits_2d_loop,
@@ -385,53 +404,54 @@ RELATIVE_LOGITS_2D = Exercise(
             partial(_relative, offsets=lambda i, j, a, b: (b - i, b - j), square=True),
             "The height logits stand on the wrong axis: they vary with the key's"
             " column and not with its row. Give them the shape [H, W, H, 1].",
-            _WRONG,
+            _AXES,
+            also=(_rows_on_column_axes,),
         ),
         Variant(
             "height_ignores_query_row",
             partial(_relative, offsets=lambda i, j, a, b: (a - j, b - j), square=True),
             "The height logits use the query's column. Exchange the axes H and W of"
             " `q` before the table of the height, and back afterwards.",
-            _WRONG,
+            _AXES,
         ),
         Variant(
             "query_not_transposed_back",
             _query_row_lost,
             "The height logits are computed on queries with H and W exchanged and"
             " added without exchanging them back.",
-            _WRONG,
+            _AXES,
         ),
         Variant(
             "rows_and_columns_swapped",
             _tables_swapped,
             "The two tables are swapped: `rel_height` belongs to the row offset a - i,"
             " `rel_width` to the column offset b - j.",
-            _WRONG,
+            _AXES,
         ),
         Variant(
             "mirrored",
             partial(_relative, offsets=lambda i, j, a, b: (i - a, j - b)),
             "Both offsets are mirrored: query minus key. They are key minus query.",
-            _WRONG,
+            _MIRRORED,
         ),
         Variant(
             "rows_mirrored",
             partial(_relative, offsets=lambda i, j, a, b: (i - a, b - j)),
             "The row offset is mirrored. It is key minus query, a - i.",
-            _WRONG,
+            _MIRRORED,
         ),
         Variant(
             "columns_mirrored",
             partial(_relative, offsets=lambda i, j, a, b: (a - i, j - b)),
             "The column offset is mirrored. It is key minus query, b - j.",
-            _WRONG,
+            _MIRRORED,
         ),
         Variant(
             "column_major_tokens",
             partial(_relative, order=(0, 1, 3, 2, 5, 4)),
             "Tokens are counted column by column. They are counted row by row:"
             " token i*W + j.",
-            _WRONG,
+            _LADDER,
             also=(
                 partial(_relative, order=(0, 1, 2, 3, 5, 4)),
                 partial(_relative, order=(0, 1, 3, 2, 4, 5)),
@@ -441,19 +461,19 @@ RELATIVE_LOGITS_2D = Exercise(
             "transposed",
             lambda q, rel_height, rel_width: _relative(q, rel_height, rel_width).mT,
             "The result is transposed. Rows are queries, columns are keys.",
-            _FORMULA,
+            _RELATIVE,
         ),
         Variant(
             "height_missing",
             partial(_relative, parts=(0, 1)),
             "The row offset has no effect. Add the logits of `rel_height`.",
-            _FORMULA,
+            _RELATIVE,
         ),
         Variant(
             "width_missing",
             partial(_relative, parts=(1, 0)),
             "The column offset has no effect. Add the logits of `rel_width`.",
-            _FORMULA,
+            _RELATIVE,
         ),
         Variant(
             "scaled",
@@ -462,10 +482,10 @@ RELATIVE_LOGITS_2D = Exercise(
             ),
             "The logits are divided by sqrt(D). This function uses `q` as it is given;"
             " the caller scales it.",
-            _FORMULA,
+            _RELATIVE,
         ),
     ),
-    section=f"{_BOOK}#the-loop",
+    section=_LOOP,
 )
 
 
@@ -525,44 +545,44 @@ RELATIVE_SCORES = Exercise(
             lambda q, k, r, u, v: _scores(q, k, r, v, u),
             "`u` and `v` are exchanged. `u` meets the content of the key, `v` its"
             " position.",
-            _FORMULA,
+            _RELATIVE,
         ),
         Variant(
             "content_missing",
             partial(_scores, factors=(0, 1, 1, 1)),
             "The first term, `q` times `k`, is missing.",
-            _FORMULA,
+            _RELATIVE,
         ),
         Variant(
             "position_missing",
             partial(_scores, factors=(1, 0, 1, 1)),
             "The second term, `q` times `r`, is missing.",
-            _FORMULA,
+            _RELATIVE,
         ),
         Variant(
             "content_bias_missing",
             partial(_scores, factors=(1, 1, 0, 1)),
             "The third term, `u` times `k`, is missing.",
-            _FORMULA,
+            _RELATIVE,
         ),
         Variant(
             "position_bias_missing",
             partial(_scores, factors=(1, 1, 1, 0)),
             "The fourth term, `v` times `r`, is missing.",
-            _FORMULA,
+            _RELATIVE,
         ),
         Variant(
             "both_biases_missing",
             partial(_scores, factors=(1, 1, 0, 0)),
             "The terms of the head are missing: `u` times `k` and `v` times `r`.",
-            _FORMULA,
+            _RELATIVE,
         ),
         Variant(
             "u_meets_query",
             _u_meets_query,
             "`u` is multiplied by the query. That is one number for all keys, which"
             " the softmax cancels. `u` meets the key.",
-            _FORMULA,
+            _RELATIVE,
         ),
         Variant(
             "one_bias_for_all_heads",
@@ -570,24 +590,24 @@ RELATIVE_SCORES = Exercise(
                 q, k, r, u[:1].expand_as(u), v[:1].expand_as(v)
             ),
             "All heads use `u` and `v` of the first head. Each has its own.",
-            _FORMULA,
+            _RELATIVE,
         ),
         Variant(
             "offsets_mirrored",
             lambda q, k, r, u, v: _scores(q, k, r.transpose(1, 2), u, v),
             "`r` is read with query and key exchanged, so offsets are mirrored. Its"
             " axes are [N, T, S, D].",
-            _WRONG,
+            _MIRRORED,
         ),
         Variant(
             "scaled",
             lambda q, k, r, u, v: _scores(q, k, r, u, v) * q.shape[-1] ** -0.5,
             "The sum is divided by sqrt(D). Equation 8 has no scale; the caller"
             " applies it.",
-            _FORMULA,
+            _RELATIVE,
         ),
     ),
-    section=f"{_BOOK}#the-loop",
+    section=_LOOP,
 )
 
 
@@ -623,40 +643,40 @@ QUADRATIC_ENCODING = Exercise(
             "distance",
             _with_first(lambda offsets: _squared(offsets).sqrt()),
             "The first number is the distance. It is the square of the distance.",
-            _FORMULA,
+            _QUADRATIC,
         ),
         Variant(
             "absolute_values",
             _with_first(lambda offsets: offsets.abs().sum(-1, keepdim=True)),
             "The first number is |d1| + |d2|. It is d1^2 + d2^2.",
-            _FORMULA,
+            _QUADRATIC,
         ),
         Variant(
             "square_of_sum",
             _with_first(lambda offsets: offsets.sum(-1, keepdim=True).square()),
             "The first number is (d1 + d2)^2. Square first, then add.",
-            _FORMULA,
+            _QUADRATIC,
         ),
         Variant(
             "square_last",
             lambda offsets: torch.cat([offsets, _squared(offsets)], dim=-1),
             "The square comes last. The order is (|d|^2, d1, d2).",
-            _FORMULA,
+            _QUADRATIC,
         ),
         Variant(
             "row_and_column_swapped",
             lambda offsets: torch.cat([_squared(offsets), offsets.flip(-1)], dim=-1),
             "d1 and d2 are exchanged: the row offset comes before the column offset.",
-            _FORMULA,
+            _QUADRATIC,
         ),
         Variant(
             "mirrored",
             lambda offsets: torch.cat([_squared(offsets), -offsets], dim=-1),
             "d1 and d2 have the wrong sign.",
-            _FORMULA,
+            _QUADRATIC,
         ),
     ),
-    section=_FORMULA,
+    section=_QUADRATIC,
 )
 
 
@@ -690,36 +710,36 @@ RELATIVE_OFFSETS_2D = Exercise(
             "mirrored",
             lambda height, width: -relative_offsets_2d(height, width),
             "The offsets are query minus key. They are key minus query.",
-            _WRONG,
+            _MIRRORED,
         ),
         Variant(
             "row_and_column_swapped",
             lambda height, width: relative_offsets_2d(height, width).flip(-1),
             "The column offset comes first. The order is (row, column).",
-            _WRONG,
+            _LOOP,
         ),
         Variant(
             "column_major_tokens",
             _column_major,
             "Tokens are counted column by column. They are counted row by row:"
             " token i*W + j.",
-            _WRONG,
+            _LOOP,
         ),
         Variant(
             "height_and_width_swapped",
             lambda height, width: relative_offsets_2d(width, height),
             "Height and width are exchanged.",
-            _FORMULA,
+            _RELATIVE,
         ),
         Variant(
             "absolute_values",
             lambda height, width: relative_offsets_2d(height, width).abs(),
             "The sign is lost. A key to the left and one to the right have different"
             " offsets.",
-            _FORMULA,
+            _RELATIVE,
         ),
     ),
-    section=_FORMULA,
+    section=_RELATIVE,
     gradients=False,
 )
 

@@ -12,9 +12,8 @@
     const peaks = floats(data.peaks), spreads = floats(data.spreads);
     const cards = N > 1 ? N + 1 : 1; // the last card is the mean of the heads
     const state = { pin: data.query, hover: null, key: null, plain: false, shared: false };
-    const uid = "ve-" + data.alt.length + "-" +
-      document.querySelectorAll(".visattn-explorer[data-started]").length +
-      "-" + root.dataset.key;
+    const uid = "ve-" + root.dataset.key + "-" + // the same explorer may stand twice
+      document.querySelectorAll(".visattn-explorer[data-started]").length;
 
     // ---- the weights ----
     function weight(card, query, key) {
@@ -83,7 +82,7 @@
     shared.type = "checkbox";
     if (cards > 1) {
       const check = el("label", "ve-check");
-      check.append(shared, "Same scale for all heads");
+      check.append(shared, "Shared scale");
       bar.append(check);
     }
     const legend = el("span", "ve-legend"), strip = el("span", "ve-ramp"), top = el("span");
@@ -148,7 +147,7 @@
       place(picker.ghost, state.hover);
       place(picker.key, state.key && [state.key.row, state.key.col]);
       where.textContent = "Query: row " + row + ", column " + col;
-      mode.textContent = state.hover ? "preview, click to keep" : "pinned";
+      mode.textContent = state.hover ? "preview" : "pinned";
 
       panels.forEach((panel, card) => {
         paint(panel, card, query, state.shared ? common : peak(card, query));
@@ -157,10 +156,12 @@
         panel.meta.textContent = meta(card, query);
         panel.spread.textContent = peak(card, query) ? "~" + count(spread(card, query)) + " px" : "";
       });
-      readout.textContent = sentence(row, col);
+      readout.textContent = sentence(query);
       if (announce) {
         clearTimeout(announced); // speak once the keys rest
-        announced = setTimeout(() => { live.textContent = sentence(row, col); }, 250);
+        announced = setTimeout(() => {
+          live.textContent = "Query row " + row + ", column " + col + ". " + sentence(query);
+        }, 250);
       }
     }
     function meta(card, query) {
@@ -168,17 +169,15 @@
       if (state.key) return "here " + number(weight(card, query, state.key.row * W + state.key.col));
       return "max " + number(peak(card, query));
     }
-    function sentence(row, col) {
-      const query = row * W + col;
-      const said = "Query row " + row + ", column " + col + ". ";
+    function sentence(query) {
       const card = state.key ? state.key.card : 0;
-      if (!peak(card, query)) return said + name(card) + ": every key is masked, all weights are 0.";
+      if (!peak(card, query)) return name(card) + ": every key is masked, all weights are 0.";
       const best = strongest(card, query), largest = number(peak(card, query));
       const most = " looks most at row " + Math.floor(best / W) + ", column " + (best % W) +
         " (" + largest + "), spread over about " + count(spread(card, query)) + " pixels.";
-      if (!state.key) return said + name(card) + most;
+      if (!state.key) return name(card) + most;
       const { row: r, col: c } = state.key;
-      return said + name(card) + " gives row " + r + ", column " + c + " the weight " +
+      return name(card) + " gives row " + r + ", column " + c + " the weight " +
         number(weight(card, query, r * W + c)) + "; its largest is " + largest + ".";
     }
     function paint(panel, card, query, scale) {
