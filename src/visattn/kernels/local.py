@@ -32,24 +32,26 @@ class _Cut:
     M: int
 
     @property
-    def I(self) -> int:  # noqa: E743
+    def tall(self) -> int:
         """Rows of blocks."""
         return -(-self.H // self.M)
 
     @property
-    def J(self) -> int:
+    def wide(self) -> int:
         """Columns of blocks."""
         return -(-self.W // self.M)
 
     @property
-    def U(self) -> int:
+    def side(self) -> int:
         """Side of a neighbourhood."""
         return self.M + self.K - 1
 
     def queries(self, x: Tensor) -> Tensor:
         """[B, H, W, D] -> [B, I, J, M, M, D]; zeros where a block leaves the map."""
-        x = F.pad(x, (0, 0, 0, self.J * self.M - self.W, 0, self.I * self.M - self.H))
-        x = x.unflatten(2, (self.J, self.M)).unflatten(1, (self.I, self.M))
+        x = F.pad(
+            x, (0, 0, 0, self.wide * self.M - self.W, 0, self.tall * self.M - self.H)
+        )
+        x = x.unflatten(2, (self.wide, self.M)).unflatten(1, (self.tall, self.M))
         return x.transpose(2, 3)
 
     def map(self, x: Tensor) -> Tensor:
@@ -60,30 +62,32 @@ class _Cut:
     def keys(self, x: Tensor) -> Tensor:
         """[B, H, W, D] -> a view [B, I, J, U, U, D] of the map padded with zeros."""
         reach = self.K // 2
-        right = self.J * self.M - self.W + reach
-        bottom = self.I * self.M - self.H + reach
+        right = self.wide * self.M - self.W + reach
+        bottom = self.tall * self.M - self.H + reach
         x = F.pad(x, (0, 0, reach, right, reach, bottom))
-        x = x.unfold(1, self.U, self.M).unfold(2, self.U, self.M)  # [B, I, J, D, U, U]
+        x = x.unfold(1, self.side, self.M).unfold(
+            2, self.side, self.M
+        )  # [B, I, J, D, U, U]
         return x.movedim(3, 5)
 
     def sums(self, x: Tensor) -> Tensor:
-        """Zeros for `add_keys`: the padded map [B, I', J', M, M, D], cut into blocks."""
-        more = -(-self.U // self.M) - 1
+        """Zeros for `add_keys`: a padded map, cut into blocks [B, I', J', M, M, D]."""
+        more = -(-self.side // self.M) - 1
         B, D = x.shape[0], x.shape[-1]
-        return x.new_zeros(B, self.I + more, self.J + more, self.M, self.M, D)
+        return x.new_zeros(B, self.tall + more, self.wide + more, self.M, self.M, D)
 
     def add_keys(self, sums: Tensor, parts: Tensor, first: int) -> None:
         """Add neighbourhoods [b, i, J, U, U, D], the first in block row ``first``."""
         M, rows = self.M, parts.shape[1]
-        for u in range(0, self.U, M):
-            for w in range(0, self.U, M):
+        for u in range(0, self.side, M):
+            for w in range(0, self.side, M):
                 tile = parts[:, :, :, u : u + M, w : w + M]
                 i, j = first + u // M, w // M
-                place = sums[:, i : i + rows, j : j + self.J]
+                place = sums[:, i : i + rows, j : j + self.wide]
                 place[:, :, :, : tile.shape[3], : tile.shape[4]].add_(tile)
 
     def sums_to_map(self, sums: Tensor) -> Tensor:
-        """[B, I', J', M, M, D] -> [B, H, W, D]: the inverse of `keys`, overlaps added."""
+        """[B, I', J', M, M, D] -> [B, H, W, D]: `keys` undone, overlaps added."""
         reach = self.K // 2
         x = sums.transpose(2, 3).flatten(3, 4).flatten(1, 2)
         return x[:, reach : reach + self.H, reach : reach + self.W]
@@ -94,13 +98,13 @@ class _Cut:
         [M, U]; query place m and key place u of one axis are u - m - K//2 apart.
         """
         m = torch.arange(self.M, device=device)[:, None]
-        index = torch.arange(self.U, device=device) - m
+        index = torch.arange(self.side, device=device) - m
         return index.clamp(0, self.K - 1), (index >= 0) & (index < self.K)
 
     def border(self, count: int, length: int, like: Tensor) -> Tensor:
         """FORBIDDEN at the key places of each block outside the image: [count, U]."""
         place = torch.arange(count, device=like.device)[:, None] * self.M - self.K // 2
-        place = place + torch.arange(self.U, device=like.device)
+        place = place + torch.arange(self.side, device=like.device)
         outside = (place < 0) | (place >= length)
         zeros = torch.zeros(outside.shape, dtype=like.dtype, device=like.device)
         return zeros.masked_fill(outside, FORBIDDEN)
@@ -108,12 +112,12 @@ class _Cut:
     def chunks(self, B: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
         """Slices over B and over block rows whose logits fit into one chunk."""
         room = _CHUNK.get(device.type, _CHUNK["cuda"])
-        rows = max(1, room // (self.J * self.M**2 * self.U**2))
-        images = max(1, rows // self.I)
-        rows = min(rows, self.I)
+        rows = max(1, room // (self.wide * self.M**2 * self.side**2))
+        images = max(1, rows // self.tall)
+        rows = min(rows, self.tall)
         for b in range(0, B, images):
-            for i in range(0, self.I, rows):
-                yield slice(b, min(b + images, B)), slice(i, min(i + rows, self.I))
+            for i in range(0, self.tall, rows):
+                yield slice(b, min(b + images, B)), slice(i, min(i + rows, self.tall))
 
 
 def _cut(H: int, W: int, K: int) -> _Cut:
@@ -133,12 +137,14 @@ class _Position:
         self.window = window.masked_fill(~self.valid, FORBIDDEN)  # [M, U]
         self.border_rows = self.border_cols = None
         if masked:
-            self.border_rows = cut.border(cut.I, cut.H, rows)  # [I, U]
-            self.border_cols = cut.border(cut.J, cut.W, rows)  # [J, U]
+            self.border_rows = cut.border(cut.tall, cut.H, rows)  # [I, U]
+            self.border_cols = cut.border(cut.wide, cut.W, rows)  # [J, U]
 
-    def weights(self, q: Tensor, k: Tensor, lead: tuple[int, int, int], first: int) -> Tensor:
+    def weights(
+        self, q: Tensor, k: Tensor, lead: tuple[int, int, int], first: int
+    ) -> Tensor:
         """Attention of n = prod(lead) blocks: q [n, M*M, D], k [n, U*U, D]."""
-        M, U = self.cut.M, self.cut.U
+        M, U = self.cut.M, self.cut.side
         places = q.unflatten(1, (M, M))  # [n, M, M, D]
         row = torch.einsum("nxyd,xud->nxyu", places[..., : self.half], self.rows)
         col = torch.einsum("nxyd,ywd->nxyw", places[..., self.half :], self.cols)
@@ -154,11 +160,9 @@ class _Position:
         logits += col[..., None, :]
         return torch.softmax(logits.view(-1, M * M, U * U), dim=-1)
 
-    def gradients(
-        self, q: Tensor, g: Tensor, d_rows: Tensor, d_cols: Tensor
-    ) -> Tensor:
+    def gradients(self, q: Tensor, g: Tensor, d_rows: Tensor, d_cols: Tensor) -> Tensor:
         """From gradients g [n, M*M, U*U] of the logits: that of q; tables are added."""
-        M, U = self.cut.M, self.cut.U
+        M, U = self.cut.M, self.cut.side
         places = q.unflatten(1, (M, M))
         g = g.view(-1, M, M, U, U)
         g_row, g_col = g.sum(-1), g.sum(-2)  # [n, M, M, U]
@@ -220,7 +224,7 @@ def local_attention(
     y = torch.empty_like(queries, memory_format=torch.contiguous_format)
     for b, i in cut.chunks(B, q.device):
         q_n, k_n, v_n = (_blocks(x[b, i], dtype) for x in (queries, keys, values))
-        lead = (b.stop - b.start, i.stop - i.start, cut.J)
+        lead = (b.stop - b.start, i.stop - i.start, cut.wide)
         attention = position.weights(q_n, k_n, lead, i.start)
         y[b, i] = (attention @ v_n).view(y[b, i].shape).to(y.dtype)
     return cut.map(y).contiguous()
@@ -263,10 +267,10 @@ def local_attention_backward(
     for b, i in cut.chunks(B, q.device):
         g_n, q_n = _blocks(gs[b, i], dtype), _blocks(queries[b, i], dtype)
         k_n, v_n = _blocks(keys[b, i], dtype), _blocks(values[b, i], dtype)
-        lead = (b.stop - b.start, i.stop - i.start, cut.J)
+        lead = (b.stop - b.start, i.stop - i.start, cut.wide)
         attention = position.weights(q_n, k_n, lead, i.start)  # [n, M*M, U*U]
 
-        shape = (*lead, cut.U, cut.U, v_n.shape[-1])
+        shape = (*lead, cut.side, cut.side, v_n.shape[-1])
         cut.add_keys(d_v[b], (attention.mT @ g_n).view(shape), i.start)
         d_logits = g_n @ v_n.mT
         d_logits -= (d_logits * attention).sum(dim=-1, keepdim=True)
@@ -277,8 +281,12 @@ def local_attention_backward(
         d_q[b, i] = d_q_n.view(d_q[b, i].shape).to(d_q.dtype)
     return (
         cut.map(d_q).contiguous(),
-        cut.sums_to_map(d_k).to(k.dtype, memory_format=torch.contiguous_format, copy=True),
-        cut.sums_to_map(d_v).to(v.dtype, memory_format=torch.contiguous_format, copy=True),
+        cut.sums_to_map(d_k).to(
+            k.dtype, memory_format=torch.contiguous_format, copy=True
+        ),
+        cut.sums_to_map(d_v).to(
+            v.dtype, memory_format=torch.contiguous_format, copy=True
+        ),
         position.table(d_rows, rows),
         position.table(d_cols, cols),
     )
@@ -295,7 +303,9 @@ def _(
     kernel_size: int,
     masked: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    new = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v)]
+    new = [
+        torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v)
+    ]
     return new[0], new[1], new[2], torch.empty_like(rows), torch.empty_like(cols)
 
 

@@ -117,7 +117,9 @@ def local_attention_loop(
                             if relative_rows is not None and relative_cols is not None:
                                 r_row = relative_rows[a - i + reach]
                                 r_col = relative_cols[b - j + reach]
-                                logit = logit + q[n, h, i, j] @ torch.cat([r_row, r_col])
+                                logit = logit + q[n, h, i, j] @ torch.cat(
+                                    [r_row, r_col]
+                                )
                             logits.append(logit)
                             values.append(v_ab)
                             places.append(
@@ -147,7 +149,7 @@ def _windows(
     border: str,
 ) -> tuple[Tensor, Tensor]:
     """Output and attention by K*K shifts of the padded map."""
-    H, W, D = q.shape[2:]
+    H, W, _ = q.shape[2:]
     reach = kernel_size // 2
     pad = (0, 0, reach, reach, reach, reach)
     k, v = F.pad(k, pad), F.pad(v, pad)  # [B, N, H+2*reach, W+2*reach, D]
@@ -221,7 +223,7 @@ def local_attention(
     if relative_rows is None or relative_cols is None:
         relative_rows = q.new_zeros(kernel_size, D // 2)
         relative_cols = q.new_zeros(kernel_size, D - D // 2)
-    y = kernel.local_attention(
+    y: Tensor = kernel.local_attention(
         q.flatten(0, 1),
         k.flatten(0, 1),
         v.flatten(0, 1),
@@ -338,9 +340,7 @@ class LocalAttention2d(nn.Module):
         y, attention = result if isinstance(result, tuple) else (result, None)
         y = rearrange(y, "B N H W D -> B (N D) H W")
         if self.stride > 1:
-            y = F.avg_pool2d(
-                y, self.stride, ceil_mode=True, count_include_pad=False
-            )
+            y = F.avg_pool2d(y, self.stride, ceil_mode=True, count_include_pad=False)
         return y if attention is None else (y, attention)
 
     def extra_repr(self) -> str:
@@ -364,7 +364,7 @@ def _check_stem(
     check_tensor(value, "value", "M D C")
     check_tensor(mixture, "mixture", "K K M")
     check_same_kind(x=x, query=query, key=key, value=value, mixture=mixture)
-    M, D, C = value.shape
+    M, _, C = value.shape
     K = mixture.shape[0]
     if x.shape[1] != C or query.shape != key.shape or query.shape[1] != C:
         raise ValueError(

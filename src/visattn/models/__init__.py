@@ -1,0 +1,73 @@
+"""The networks of the papers, assembled from `visattn.mechanisms`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from visattn.models import resnet
+from visattn.models.resnet import (
+    ResNet,
+    aa_resnet34,
+    aa_resnet50,
+    aa_resnet101,
+    resnet26,
+    resnet34,
+    resnet38,
+    resnet50,
+    resnet101,
+    sasa_resnet26,
+    sasa_resnet38,
+    sasa_resnet50,
+)
+
+__all__ = [
+    "ResNet",
+    "aa_resnet34",
+    "aa_resnet50",
+    "aa_resnet101",
+    "create_model",
+    "list_models",
+    "resnet26",
+    "resnet34",
+    "resnet38",
+    "resnet50",
+    "resnet101",
+    "sasa_resnet26",
+    "sasa_resnet38",
+    "sasa_resnet50",
+]
+
+_MODELS: dict[str, Callable[..., nn.Module]] = {
+    name: getattr(resnet, name) for name in resnet.__all__ if name != "ResNet"
+}
+
+
+def list_models() -> list[str]:
+    """Names that `create_model` knows."""
+    return sorted(_MODELS)
+
+
+def create_model(
+    name: str, *, num_classes: int = 1000, in_channels: int = 3, **kwargs: Any
+) -> nn.Module:
+    """Build a network by its name.
+
+    Args:
+        name: One of `list_models`.
+        num_classes: Classes of the output.
+        in_channels: Channels of the image.
+        **kwargs: Further arguments of the model function.
+
+    Raises:
+        ValueError: Unknown name, or sizes that do not fit.
+        TypeError: An argument that the model function does not have.
+
+    Example:
+        >>> model = create_model("resnet26", num_classes=10)
+        >>> sum(p.numel() for p in model.parameters()) // 1000
+        11703
+    """
+    if name not in _MODELS:
+        raise ValueError(f"unknown model {name!r}; known: {list_models()}")
+    return _MODELS[name](num_classes=num_classes, in_channels=in_channels, **kwargs)
