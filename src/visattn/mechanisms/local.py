@@ -232,7 +232,7 @@ def local_attention(
         kernel_size,
         border == "mask",
     )
-    return y.unflatten(0, (B, -1))
+    return torch.unflatten(y, 0, (B, -1))
 
 
 class LocalAttention2d(nn.Module):
