@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 PAGES = toc_files(ROOT)
 # Written by the builder itself, beside the pages of the table of contents.
-BUILDERS_OWN = {"genindex", "index", "py-modindex", "search"}
+BUILDERS_OWN = {"genindex", "index", "prf-prf", "py-modindex", "search"}
 Visit = Callable[[str], dict[str, list[str]]]
 
 
@@ -115,7 +115,7 @@ def test_every_page_was_photographed(visit: Visit) -> None:
     for page in PAGES:
         visit(page)
         for kind in ("light", "dark", "phone"):
-            name = f"{page.replace('/', '.')}.{kind}.png"
+            name = f"{page.replace('/', '.')}.{kind}.jpeg"
             assert (ROOT / "_build" / "screenshots" / name).stat().st_size > 0
 
 
