@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
 import chromium as provider
 
@@ -245,10 +245,13 @@ class Traffic:
     """Everything that a page asks for and complains about."""
 
     def __init__(self, page: Page, base: str) -> None:
-        self.base = base
+        self.page, self.base = page, base
+        self.pending: set[Request] = set()
         self.network: list[str] = []
         self.console: list[str] = []
-        page.on("request", lambda request: self._asked(request.url))
+        page.on("request", self._asked_for)
+        page.on("requestfinished", lambda request: self.pending.discard(request))
+        page.on("requestfailed", lambda request: self.pending.discard(request))
         page.on("websocket", lambda socket: self._asked(socket.url))
         page.on("response", lambda got: self._answered(got.url, got.status))
         page.on("requestfailed", lambda lost: self._failed(lost.url, lost.failure))
@@ -257,6 +260,22 @@ class Traffic:
 
     def _is_ours(self, url: str) -> bool:
         return url.startswith((self.base, "data:", "blob:", "about:"))
+
+    def settle(self) -> None:
+        """Wait until everything is loaded and the mathematics is typeset."""
+        for promise in ("window.MathJax?.startup?.promise", "document.fonts.ready"):
+            self.page.evaluate(f"Promise.resolve({promise}).then(() => null)")
+        quiet = 0
+        for _ in range(300):
+            self.page.wait_for_timeout(100)
+            quiet = 0 if self.pending else quiet + 1
+            if quiet == 3:
+                return
+        self.network.append(f"still loading: {[one.url for one in self.pending]}")
+
+    def _asked_for(self, request: Request) -> None:
+        self.pending.add(request)
+        self._asked(request.url)
 
     def _asked(self, url: str) -> None:
         if not self._is_ours(url):
@@ -583,7 +602,7 @@ class Visitor:
             traffic = Traffic(page, self.base)
             page.goto(f"{self.base}/{name}.html", wait_until="load")
             page.evaluate(THEME, "light")
-            settle(page)
+            traffic.settle()
             page.add_style_tag(content=AT_ONCE)
             self._look(page, name, found)
             explorers = page.locator(".visattn-explorer").count()
@@ -657,12 +676,6 @@ class Visitor:
             return found
         finally:
             context.close()
-
-
-def settle(page: Page) -> None:
-    """Wait until the page has loaded everything and typeset its mathematics."""
-    page.wait_for_load_state("networkidle")
-    page.evaluate("window.MathJax?.startup?.promise?.then(() => null)")
 
 
 def compare_themes(light: bytes, dark: bytes) -> list[str]:

@@ -22,7 +22,6 @@ from browser import (
     outside_css,
     read_html,
     serve,
-    settle,
 )
 
 from lint import Chapter, book_config, toc_files
@@ -129,7 +128,7 @@ def test_a_page_works_as_a_file(site: str, chromium) -> None:
     try:
         traffic = Traffic(page, "file://")
         page.goto((HTML / f"{(explored + chapters)[0]}.html").as_uri())
-        settle(page)
+        traffic.settle()
         assert not traffic.network, listing(traffic.network)
         assert not page.evaluate(MATHEMATICS)
         assert page.locator("mjx-container").count() > 0
