@@ -48,6 +48,10 @@ QUIET = {
 }
 
 
+# No controls that need a kernel, and links of the checker relative to a chapter's page.
+STATIC_PAGE = {"VISATTN_STATIC": "1", "VISATTN_BOOK_ROOT": ".."}
+
+
 def environment() -> dict[str, str]:
     """Return the environment of every stage that runs our code."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -135,7 +139,7 @@ def run_nbmake(root: Path, todo: list[Page]) -> int:
     tools = str(Path(__file__).parent)
     paths = [tools, os.environ.get("PYTHONPATH", "")]
     python_path = os.pathsep.join(filter(None, paths))
-    env = environment() | {"PYTHONPATH": python_path}
+    env = environment() | STATIC_PAGE | {"PYTHONPATH": python_path}
     return subprocess.run(command, check=False, cwd=root, env=env).returncode
 
 

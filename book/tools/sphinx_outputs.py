@@ -22,7 +22,7 @@ from sphinx.errors import ExtensionError
 from sphinx.pycode import ModuleAnalyzer
 
 from chapters import chapters
-from execute import CACHE, executed_digest, missing
+from execute import executed_digest, missing
 
 
 def refuse(*_: Any, **__: Any) -> NoReturn:
@@ -35,7 +35,6 @@ def refuse(*_: Any, **__: Any) -> NoReturn:
 def check_outputs(app: Sphinx) -> None:
     """Stop at once when the outputs of a chapter are not in the cache."""
     root = Path(app.srcdir)
-    app.config.nb_execution_cache_path = str(root / CACHE)
     if names := missing(root, chapters(root)):
         raise ExtensionError(f"no outputs for {names}; run `make execute` first")
 

@@ -408,7 +408,7 @@ def test_chapters_are_numbered_in_numbered_parts_only(root: Path) -> None:
 
 def test_a_page_that_does_not_exist_is_named(root: Path) -> None:
     (root / "book/part/two.md").unlink()
-    with pytest.raises(ValueError, match="'book/part/two.md'"):
+    with pytest.raises(ValueError, match=r"'book/part/two\.md'"):
         pages(root)
 
 

@@ -22,7 +22,6 @@ from browser import (
     outside_css,
     read_html,
     serve,
-    settle,
 )
 
 from lint import Chapter, book_config, toc_files
@@ -33,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 PAGES = toc_files(ROOT)
 # Written by the builder itself, beside the pages of the table of contents.
-BUILDERS_OWN = {"genindex", "index", "py-modindex", "search"}
+BUILDERS_OWN = {"genindex", "index", "prf-prf", "py-modindex", "search"}
 Visit = Callable[[str], dict[str, list[str]]]
 
 
@@ -115,7 +114,7 @@ def test_every_page_was_photographed(visit: Visit) -> None:
     for page in PAGES:
         visit(page)
         for kind in ("light", "dark", "phone"):
-            name = f"{page.replace('/', '.')}.{kind}.png"
+            name = f"{page.replace('/', '.')}.{kind}.jpeg"
             assert (ROOT / "_build" / "screenshots" / name).stat().st_size > 0
 
 
@@ -129,7 +128,7 @@ def test_a_page_works_as_a_file(site: str, chromium) -> None:
     try:
         traffic = Traffic(page, "file://")
         page.goto((HTML / f"{(explored + chapters)[0]}.html").as_uri())
-        settle(page)
+        traffic.settle()
         assert not traffic.network, listing(traffic.network)
         assert not page.evaluate(MATHEMATICS)
         assert page.locator("mjx-container").count() > 0

@@ -30,10 +30,10 @@ def test_every_mechanism_has_exercises():
 @pytest.mark.parametrize("name", names())
 def test_the_oracle_passes(name):
     exercise = find(name)
-    start = time.perf_counter()
+    start = time.process_time()
     result = check(name, exercise.oracle)
     assert result, result
-    assert time.perf_counter() - start < 5  # about 0.1 s alone on one core
+    assert time.process_time() - start < 3  # about 0.2 s, and the first use of autograd
 
 
 @pytest.mark.parametrize("name", sorted(set(names()) & set(visattn.__all__)))

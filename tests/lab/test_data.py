@@ -75,6 +75,13 @@ def test_cifar10_is_loaded_once_and_kept(monkeypatch, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1, "no partial file is left"
 
 
+def test_a_damaged_cache_is_named(tmp_path):
+    path = tmp_path / f"cifar10_{module.CIFAR10_REVISION[:8]}.npz"
+    path.write_bytes(b"PK not a zip file")
+    with pytest.raises(DatasetUnavailable, match=r"cifar10_.*damaged.*delete it"):
+        load_dataset("cifar10", cache=tmp_path)
+
+
 def test_cifar10_of_another_shape_is_refused(monkeypatch, tmp_path):
     def load(repository, *, split, revision):
         return FakeRows(img=[np.zeros((32, 32, 3), np.uint8)] * 20, label=[0] * 20)
@@ -85,9 +92,10 @@ def test_cifar10_of_another_shape_is_refused(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_cifar10_without_a_network(monkeypatch, tmp_path):
+@pytest.mark.parametrize("error", [ConnectionError, RuntimeError])
+def test_cifar10_without_a_network(monkeypatch, tmp_path, error):
     def load(repository, *, split, revision):
-        raise ConnectionError("Couldn't reach the hub")
+        raise error("Couldn't reach the hub")
 
     fake_datasets(monkeypatch, load)
     with pytest.raises(DatasetUnavailable, match=r"reach the hub.*fashion-mnist"):

@@ -103,6 +103,39 @@ def test_count_macs_of_fused_attention_backward():
     assert both == once + 5 * once // 2  # two products for each of three, one is shared
 
 
+@pytest.mark.parametrize(
+    ("work", "macs"),
+    [
+        (lambda: torch.ones(4, 5) @ torch.ones(5), 4 * 5),
+        (lambda: torch.ones(4) @ torch.ones(4, 5), 4 * 5),
+        (lambda: torch.addmv(torch.ones(4), torch.ones(4, 5), torch.ones(5)), 4 * 5),
+        (lambda: torch.ones(5) @ torch.ones(5), 5),
+        (lambda: torch.vdot(torch.ones(5), torch.ones(5)), 5),
+        (lambda: torch.ones(5) * torch.ones(5), 0),
+    ],
+    ids=["matrix vector", "vector matrix", "addmv", "dot", "vdot", "elements"],
+)
+def test_count_macs_of_vectors(work, macs):
+    assert count_macs(work) == macs
+
+
+def test_count_macs_forward_and_backward():
+    q, k, v = torch.ones(3, 1, 2, 7, 4, requires_grad=True).unbind()
+    attention = torch.nn.functional.scaled_dot_product_attention
+    forward = 2 * (2 * 7 * 7 * 4)
+    # Backward: dA, dV, dQ, dK, and the map once more, since it was not kept.
+    assert count_macs(lambda: attention(q, k, v).sum().backward()) == forward * 3.5
+
+
+def test_count_macs_of_the_fast_path():
+    mha = torch.nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    x = torch.randn(1, 5, 8)
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    with torch.no_grad():
+        assert count_macs(lambda: mha(x, x, x)) == 4 * 5 * 8 * 8 + 2 * 5 * 5 * 8
+    assert torch.backends.mha.get_fastpath_enabled() is enabled
+
+
 def test_seconds_and_ratio_count_calls():
     calls = []
     assert seconds(lambda: calls.append("a"), repeats=3, warmup=2) >= 0

@@ -38,6 +38,13 @@ def test_a_file_of_the_readers_own(tmp_path):
     torch.testing.assert_close(photo[0], torch.ones(10, 5))
 
 
+def test_a_photograph_taken_on_its_side_is_turned(tmp_path):
+    picture, exif = Image.new("RGB", (10, 20)), Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by a quarter
+    picture.save(tmp_path / "own.jpg", exif=exif)
+    assert load_photo(tmp_path / "own.jpg", size=20).shape == (3, 10, 20)
+
+
 @pytest.mark.bad_input
 def test_refusals(tmp_path):
     with pytest.raises(ValueError, match=r"'lena'.*astronaut"):
@@ -50,3 +57,6 @@ def test_refusals(tmp_path):
         load_photo("coffee", size=2.5)
     with pytest.raises(ValueError, match="no file"):
         load_photo(tmp_path / "missing.png")
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(ValueError, match=r"text\.png is not a picture"):
+        load_photo(tmp_path / "text.png")

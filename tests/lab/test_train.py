@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from visattn.lab import accuracy, as_tensors, fit, load_dataset, setup
+from visattn.lab import History, accuracy, as_tensors, fit, load_dataset, setup
 
 
 def make():
@@ -76,6 +76,45 @@ def test_mode_is_left_as_it_was(digits, training):
     assert model.training is training
 
 
+def test_a_frozen_part_stays_frozen():
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    model[1].eval()
+    x, y = torch.randn(8, 4), torch.zeros(8, dtype=torch.int64)
+    fit(model, x, y, steps=1)
+    accuracy(model, x, y)
+    assert [module.training for module in model] == [True, False, True]
+
+
+def test_mode_is_given_back_after_an_error():
+    class Broken(nn.Linear):
+        def forward(self, x):
+            raise RuntimeError("broken")
+
+    model = Broken(4, 2)
+    with pytest.raises(RuntimeError, match="broken"):
+        accuracy(model, torch.zeros(3, 4), torch.zeros(3).long())
+    assert model.training
+
+
+def test_dropout_starts_from_the_seed():
+    x, y = torch.randn(16, 4), torch.arange(16) % 2
+    losses = []
+    for burn in (0, 7):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2))
+        torch.randn(burn)
+        state = torch.get_rng_state()
+        losses.append(fit(model, x, y, steps=4, batch_size=8).loss)
+        assert torch.equal(torch.get_rng_state(), state), "the global one is untouched"
+    assert losses[0] == losses[1]
+
+
+def test_history_shows_first_and_last_loss():
+    assert repr(History([2.5, 2.0, 1.25])) == "History(3 steps, loss 2.500 to 1.250)"
+    assert repr(History([2.5])) == "History(1 step, loss 2.500 to 2.500)"
+    assert repr(History()) == "History(0 steps)"
+
+
 def test_accuracy_counts():
     x = torch.eye(4)[:, :, None, None]
     y = torch.tensor([0, 1, 2, 0])
@@ -90,6 +129,9 @@ def test_accuracy_counts():
         ({"x": [1]}, TypeError, "list"),
         ({"y": torch.zeros(3)}, TypeError, "float32"),
         ({"y": torch.zeros(2).long()}, ValueError, "3 and 2"),
+        ({"y": torch.tensor([0, 1, 10])}, ValueError, r"11 classes.*got \[3, 10\]"),
+        ({"y": torch.tensor([0, 1, -100])}, ValueError, "got -100"),
+        ({"model": nn.Conv2d(1, 3, 1)}, ValueError, r"got \[3, 3, 8, 8\]"),
         ({"steps": 0}, ValueError, "steps.*0"),
         ({"batch_size": 2.0}, TypeError, "batch_size.*2.0"),
     ],

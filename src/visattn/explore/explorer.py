@@ -66,6 +66,7 @@ def attention_explorer(
     query: tuple[int, int] | None = None,
     head_names: Sequence[str] | None = None,
     title: str | None = None,
+    mean: bool = True,
 ) -> Explorer:
     """Let the reader move a query pixel and see the attention map of every head.
 
@@ -83,6 +84,8 @@ def attention_explorer(
         query: (row, column) at the start, counted from 0; by default the centre.
         head_names: One name per head; by default "Head 1", "Head 2", ...
         title: A short heading.
+        mean: Also show the mean of the heads, where there are several. Leave it out
+            where the maps are not heads of one attention.
 
     Raises:
         TypeError: If image or attention are not tensors, or alt is not a string.
@@ -105,6 +108,7 @@ def attention_explorer(
         "query": start,
         "alt": alt,
         "title": title,
+        "mean": bool(mean),
         "dim": DIM,
         "alpha": ALPHA,
         "gamma": GAMMA,

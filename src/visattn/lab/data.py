@@ -3,6 +3,8 @@
 import hashlib
 import io
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -19,7 +21,7 @@ Labels = npt.NDArray[np.int64]
 
 FASHION_SHA256 = "5de05f4efcbb2713f7dbeeb1ba7286288c73937220f24d8e0c5b9212aa3732cb"
 CIFAR10_REPOSITORY = "uoft-cs/cifar10"
-CIFAR10_REVISION = "0b27149"
+CIFAR10_REVISION = "0b2714987fa478483af9968de7c934580d0bb9a2"
 _CIFAR10_SHAPES = {
     "x_train": (50000, 32, 32, 3),
     "y_train": (50000,),
@@ -150,18 +152,26 @@ def _cache_folder(cache: str | os.PathLike[str] | None) -> Path:
 
 
 def _cifar10(cache: str | os.PathLike[str] | None) -> Images:
-    path = _cache_folder(cache) / f"cifar10_{CIFAR10_REVISION}.npz"
+    path = _cache_folder(cache) / f"cifar10_{CIFAR10_REVISION[:8]}.npz"
     if path.exists():
-        with np.load(path, allow_pickle=False) as arrays:
-            parts = {key: arrays[key] for key in arrays.files}
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                parts = {key: arrays[key] for key in arrays.files}
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise DatasetUnavailable(
+                f"{path} is damaged ({error}); delete it, then ask again"
+            ) from error
     else:
         parts = _download_cifar10()
         _check_cifar10(parts)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.part")
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **parts)  # type: ignore[arg-type]
-        os.replace(partial, path)
+        try:
+            with partial.open("wb") as file:
+                np.savez_compressed(file, **parts)  # type: ignore[arg-type]
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
     _check_cifar10(parts)
     return Images(
         parts["x_train"], parts["y_train"], parts["x_test"], parts["y_test"],
@@ -189,7 +199,7 @@ def _download_cifar10() -> dict[str, npt.NDArray[Any]]:
                 [np.asarray(image, dtype=np.uint8) for image in rows["img"]]
             )
             parts[f"y_{part}"] = np.asarray(rows["label"], dtype=np.int64)
-    except (ConnectionError, OSError) as error:
+    except Exception as error:  # the errors of the hub share no base class
         raise DatasetUnavailable(
             f"cifar10 could not be downloaded ({error}){instead}"
         ) from error

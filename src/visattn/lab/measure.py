@@ -1,6 +1,7 @@
 """Counting and measuring: time, memory, operations, and on which machine."""
 
 import contextlib
+import gc
 import os
 import platform
 import statistics
@@ -33,11 +34,11 @@ def _check(function: object, **counts: int) -> None:
 
 def _once(function: Work) -> float:
     """Seconds of one call, with the GPU's work finished before and after."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     start = time.perf_counter()
     function()
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     return time.perf_counter() - start
 
@@ -149,17 +150,22 @@ def _peak_on_cpu(function: Work) -> int:
 def peak_bytes(function: Work) -> int:
     """Most bytes that the call had allocated at one time, beyond what was there before.
 
-    These are the allocator's own numbers, on the CPU and on CUDA. Where a CUDA device
-    took part, its memory is the answer.
+    These are the allocator's own numbers, on the CPU and on CUDA, with all that
+    operators allocate inside. A Python number in an expression costs some bytes too:
+    PyTorch makes a tensor of it. Where a CUDA device took part, its memory is the
+    answer; there the allocator rounds each block up to 512 bytes.
 
     Args:
-        function: Called without arguments. What it returns is dropped.
+        function: Called without arguments, on CUDA twice. What it returns is dropped.
+            It should not free what was there before.
 
     Raises:
         TypeError: function cannot be called.
     """
     _check(function)
-    if torch.cuda.is_available():
+    gc.collect()  # else garbage of others may be freed while we count
+    if torch.cuda.is_initialized():
+        function()  # the first call also allocates workspaces, which stay
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -183,9 +189,30 @@ def _fused_backward(
     return int(sdpa_backward_flop_count(g, q, k, v))
 
 
+def _dot(a: Shape, b: Shape, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return 2 * a[0]
+
+
+def _matrix_vector(
+    a: Shape, b: Shape, *args: Any, out_shape: Any = None, **kwargs: Any
+) -> int:
+    return 2 * a[0] * a[1]
+
+
+def _add_matrix_vector(
+    y: Shape, a: Shape, b: Shape, *args: Any, out_shape: Any = None, **kwargs: Any
+) -> int:
+    return 2 * a[0] * a[1]
+
+
 _aten = torch.ops.aten
-# PyTorch's counter knows the fused attention of CUDA, not that of the CPU.
-_FUSED_ON_CPU = {
+# PyTorch's counter knows neither the fused attention of the CPU nor products with a
+# vector: it takes them as nothing.
+_ALSO = {
+    _aten.dot: _dot,
+    _aten.vdot: _dot,
+    _aten.mv: _matrix_vector,
+    _aten.addmv: _add_matrix_vector,
     _aten._scaled_dot_product_flash_attention_for_cpu: _fused_forward,
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: _fused_backward,
 }
@@ -195,7 +222,8 @@ def count_macs(function: Work) -> int:
     """Multiply-adds of matrix products, convolutions and attention in one call.
 
     Counted by ``torch.utils.flop_counter``, which takes a multiply-add as two
-    operations; this is half its number. Softmax, additions and norms are not counted.
+    operations; this is half its number. Softmax, additions, norms and products of
+    elements (``a * b``) are not counted.
 
     Args:
         function: Called without arguments.
@@ -204,9 +232,15 @@ def count_macs(function: Work) -> int:
         TypeError: function cannot be called.
     """
     _check(function)
-    counter = FlopCounterMode(display=False, custom_mapping=_FUSED_ON_CPU)
-    with counter:
-        function()
+    counter = FlopCounterMode(display=False, custom_mapping=_ALSO)
+    # The fast path of nn.MultiheadAttention is one operator, which nobody counts.
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with counter:
+            function()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
     return int(counter.get_total_flops()) // 2
 
 

@@ -59,7 +59,8 @@ def load_photo(
 
     Raises:
         TypeError: size is not an integer.
-        ValueError: Unknown name, a size below 1, or a file that is not there.
+        ValueError: Unknown name, a size below 1, a file that is not there or is
+            not a picture.
         ImportError: Pillow is not installed.
 
     Example:
@@ -79,14 +80,18 @@ def load_photo(
         _check_name(name)
         file = _folder() / f"{name}.jpg"
     try:
-        from PIL import Image
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as error:
         raise ImportError(
             "photographs need Pillow: pip install 'visattn[book]'"
         ) from error
 
-    with file.open("rb") as stream:
-        picture = Image.open(stream).convert("RGB")
+    try:
+        with file.open("rb") as stream:
+            # A camera may store the photograph lying on its side, and say so.
+            picture = ImageOps.exif_transpose(Image.open(stream)).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{file} is not a picture that Pillow can read") from error
     if square:
         side = min(picture.size)
         left, top = (picture.width - side) // 2, (picture.height - side) // 2

@@ -10,7 +10,7 @@
     const N = heads.length, size = H * W;
     const levels = bytes(data.levels), ramp = bytes(data.colours);
     const peaks = floats(data.peaks), spreads = floats(data.spreads);
-    const cards = N > 1 ? N + 1 : 1; // the last card is the mean of the heads
+    const cards = N > 1 && data.mean ? N + 1 : N; // the last may be the mean of the heads
     const state = { pin: data.query, hover: null, key: null, plain: false, shared: false };
     const uid = "ve-" + root.dataset.key + "-" + // the same explorer may stand twice
       document.querySelectorAll(".visattn-explorer[data-started]").length;
@@ -42,7 +42,7 @@
     root.querySelector(".ve-static").replaceWith(view);
     view.style.setProperty("--ve-dim", data.dim);
     if (data.title) view.append(el("p", "ve-title", data.title));
-    const body = el("div", "ve-body"), pick = el("div", "ve-pick"), maps = el("div", "ve-maps");
+    const body = el("div", "ve-body"), pick = el("div", "ve-pick"), maps = el("div", cards > 4 ? "ve-maps" : "ve-maps ve-few");
     view.append(body);
     body.append(pick, maps);
 
