@@ -49,21 +49,21 @@ def assert_equal() -> Callable[..., None]:
     """Same outputs and, for a fixed cotangent, same gradients of all inputs."""
 
     def compare(
-        fast: Callable[[], Tensor],
+        fast: Callable[[], Tensor] | Sequence[Callable[[], Tensor]],
         slow: Callable[[], Tensor],
         inputs: Sequence[Tensor],
         tolerance: float = 1e-12,
     ) -> None:
-        generator = torch.Generator().manual_seed(1)
-        results = []
-        for function in (fast, slow):
+        def run(function: Callable[[], Tensor]) -> list[Tensor]:
             y = function()
-            if not results:
-                g = torch.randn(y.shape, generator=generator, dtype=y.dtype)
-            gradients = torch.autograd.grad((y * g.to(y.device)).sum(), list(inputs))
-            assert y.abs().max() > 0, "an output of zeros proves nothing"
-            results.append([y, *gradients])
-        for ours, theirs in zip(*results, strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+            generator = torch.Generator().manual_seed(1)
+            g = torch.randn(y.shape, generator=generator, dtype=y.dtype).to(y.device)
+            return [y, *torch.autograd.grad((y * g).sum(), list(inputs))]
+
+        expected = run(slow)
+        assert expected[0].abs().max() > 0, "an output of zeros proves nothing"
+        for function in [fast] if callable(fast) else fast:
+            for ours, theirs in zip(run(function), expected, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
     return compare

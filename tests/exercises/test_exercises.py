@@ -13,7 +13,14 @@ from visattn.exercises import check, find, names
 from visattn.exercises._engine import run
 
 ROOT = Path(__file__).parents[2]
-STEMS = ("dot_product", "multi_head", "positions", "convolution")
+STEMS = (
+    "dot_product",
+    "multi_head",
+    "positions",
+    "convolution",
+    "augmented",
+    "local",
+)
 VARIANTS = [
     pytest.param(name, variant, form, id=f"{name}-{variant.name}-{number}")
     for name in names()

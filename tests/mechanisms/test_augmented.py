@@ -115,6 +115,7 @@ def test_gradcheck(randn):
     assert torch.autograd.gradcheck(augmented_attention, (q, k, v, *tables))
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("size", [(7, 9)])
 def test_compile_export_autocast(device, size):
     layer = AAConv2d(4, 12, 3, 16, 8, 2, size).to(device)

@@ -417,7 +417,7 @@ def _aa_resnet(depth: int, kappa: float, upsilon: float) -> Callable[..., ResNet
         )
 
     build.__name__ = build.__qualname__ = f"aa_resnet{depth}"
-    build.__doc__ = f"""AA-ResNet-{depth}: augmented convolution in the last three stages.
+    build.__doc__ = f"""AA-ResNet-{depth}: attention augments the last three stages.
 
     kappa = {kappa}, upsilon = {upsilon}, with at least 20 key channels for each head
     (see `augmented_channels`); one convolution of each block is augmented.
