@@ -893,6 +893,7 @@ MEMORY_BLOCK = Exercise(
             "Each channel has a softmax of its own: `q` times `k` is not summed. A"
             " logit is the sum over the D channels of a head.",
             _BLOCKS_WRONG,
+            also=(_block(per_channel=True, border="zero"),),
         ),
         Variant(
             "one_map_for_all_heads",
@@ -900,6 +901,7 @@ MEMORY_BLOCK = Exercise(
             "The logits are summed over the heads, so all heads share one map. Each"
             " head needs its own softmax.",
             _BLOCKS_WRONG,
+            also=(_block(heads="one map", border="zero"),),
         ),
         Variant(
             "window_ignored",
@@ -1575,6 +1577,15 @@ LOCAL_ATTENTION = Exercise(
             "Each channel has a softmax of its own: `q` times `k + r` is not summed. A"
             " logit is the sum over the D channels of a head.",
             _RELATIVE_WRONG,
+            also=(
+                partial(_local, per_channel=True, border="zero"),
+                partial(
+                    _local,
+                    per_channel=True,
+                    embedding="halves of all channels",
+                    border="zero",
+                ),
+            ),
         ),
         Variant(
             "one_map_for_all_heads",
@@ -1582,12 +1593,14 @@ LOCAL_ATTENTION = Exercise(
             "The logits are summed over the heads, so all heads share one map. Each"
             " head needs its own softmax.",
             _RELATIVE_WRONG,
+            also=(partial(_local, heads="one map", border="zero"),),
         ),
         Variant(
             "halves_of_all_channels",
             partial(_local, embedding="halves of all channels"),
             _HALVES_OF_ALL,
             _RELATIVE_WRONG,
+            also=(partial(_local, embedding="halves of all channels", border="zero"),),
         ),
         Variant(
             "halves_swapped",
