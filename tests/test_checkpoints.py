@@ -25,6 +25,12 @@ def test_arrays_and_prefixes_of_a_whole_network():
     torch.testing.assert_close(ours["layers.0.linear1.bias"], layer.linear1.bias)
 
 
+def test_other_modules_pass_unchanged():
+    weight = torch.zeros(4, 4)
+    state = {"attn.in_proj_weight": torch.zeros(12, 4), "mlp.out_proj.weight": weight}
+    assert convert(state, "torch-mha")["mlp.out_proj.weight"] is weight
+
+
 def test_strict_loading():
     official = torch.nn.MultiheadAttention(8, 4, bias=False)
     module = MultiHeadSelfAttention(8, 4, bias=False)
@@ -43,6 +49,27 @@ def test_strict_loading():
         ),
         ({"weight": torch.zeros(2)}, "torch-mha", ValueError, r"\['weight'\]"),
         ({"in_proj_weight": torch.zeros(5, 2)}, "torch-mha", ValueError, r"\[5, 2\]"),
+        ({"in_proj_weight": torch.zeros(9, 2)}, "torch-mha", ValueError, r"\[9, 2\]"),
+        ({"in_proj_weight": torch.zeros(6)}, "torch-mha", ValueError, r"\[6\]"),
+        ({"in_proj_bias": torch.zeros(6)}, "torch-mha", ValueError, "in_proj_weight"),
+        ({3: torch.zeros(6)}, "torch-mha", TypeError, "got 3"),
+        ({"in_proj_weight": torch.zeros(6, 2)}, ["a"], ValueError, r"\['a'\]"),
+        (
+            {"param/x": torch.zeros(1), "buffer/x": torch.zeros(1)},
+            "torch-mha",
+            ValueError,
+            "two entries.*'x'",
+        ),
+        (
+            {
+                "in_proj_weight": torch.zeros(6, 2),
+                "out.weight": torch.zeros(2, 2),
+                "out_proj.weight": torch.zeros(2, 2),
+            },
+            "torch-mha",
+            ValueError,
+            "two entries.*'out.weight'",
+        ),
         ({"in_proj_weight": [1.0]}, "torch-mha", TypeError, "list"),
         ({}, "torch-mha", ValueError, "empty"),
         ([], "torch-mha", TypeError, "list"),

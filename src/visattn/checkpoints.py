@@ -21,14 +21,23 @@ def _as_state(state_dict: Mapping[str, object]) -> State:
         raise ValueError("state_dict is empty")
     state: State = {}
     for name, value in state_dict.items():
+        if not isinstance(name, str):
+            raise TypeError(f"the names of state_dict must be strings, got {name!r}")
         if isinstance(value, np.ndarray):
             value = torch.from_numpy(np.array(value))
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"state_dict[{name!r}] must be a tensor, got {type(value).__name__}"
             )
-        state[name.removeprefix("param/").removeprefix("buffer/")] = value
+        _put(state, name.removeprefix("param/").removeprefix("buffer/"), value)
     return state
+
+
+def _put(state: State, name: str, value: Tensor) -> None:
+    """Add an entry; two entries of one name are refused."""
+    if name in state:
+        raise ValueError(f"two entries would be called {name!r}")
+    state[name] = value
 
 
 def _torch_mha(state: State) -> State:
@@ -37,38 +46,43 @@ def _torch_mha(state: State) -> State:
     The rows of in_proj are [query; key; value]. Weights of other modules in a whole
     network pass unchanged.
     """
-    ours: State = {}
-    found = False
-    for name, value in state.items():
-        prefix, _, leaf = name.rpartition(".")
-        dot = "." if prefix else ""
-        if leaf in ("in_proj_weight", "in_proj_bias"):
-            if value.ndim < 1 or value.shape[0] % 3:
-                raise ValueError(
-                    f"{name} must stack query, key and value: its first axis must be "
-                    f"divisible by 3, got shape {list(value.shape)}"
-                )
-            kind = leaf.removeprefix("in_proj_")
-            parts = value.chunk(3)
-            for role, part in zip(("query", "key", "value"), parts, strict=True):
-                ours[f"{prefix}{dot}{role}.{kind}"] = part
-            found = True
-        elif leaf in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
-            raise ValueError(
-                f"{name}: keys or values of another width than the queries "
-                "(kdim, vdim) have no self-attention counterpart"
-            )
-        elif leaf in ("bias_k", "bias_v"):
-            raise ValueError(f"{name}: add_bias_kv=True has no counterpart here")
-        elif prefix == "out_proj" or prefix.endswith(".out_proj"):
-            ours[f"{prefix.removesuffix('out_proj')}out.{leaf}"] = value
-        else:
-            ours[name] = value
-    if not found:
+    attentions = {
+        name.removesuffix("in_proj_weight")
+        for name in state
+        if name.rpartition(".")[2] == "in_proj_weight"
+    }
+    if not attentions:
+        separate = [name for name in state if name.endswith("q_proj_weight")]
         raise ValueError(
-            "no in_proj_weight found: this is not the state of torch.nn."
+            f"{separate[0]}: keys or values of another width than the queries (kdim, "
+            "vdim) have no self-attention counterpart"
+            if separate
+            else "no in_proj_weight found: this is not the state of torch.nn."
             f"MultiheadAttention; its names are {sorted(state)}"
         )
+    ours: State = {}
+    for name, value in state.items():
+        prefix = next((p for p in attentions if name.startswith(p)), None)
+        leaf = name if prefix is None else name[len(prefix) :]
+        if leaf in ("in_proj_weight", "in_proj_bias"):
+            kind = leaf.removeprefix("in_proj_")
+            width = state[f"{prefix}in_proj_weight"].shape[-1]
+            wanted = [3 * width, width] if kind == "weight" else [3 * width]
+            if list(value.shape) != wanted or width == 0:
+                raise ValueError(
+                    f"{name} must stack query, key and value as {wanted}, got shape "
+                    f"{list(value.shape)}"
+                )
+            for role, part in zip(
+                ("query", "key", "value"), value.chunk(3), strict=True
+            ):
+                _put(ours, f"{prefix}{role}.{kind}", part)
+        elif leaf in ("bias_k", "bias_v"):
+            raise ValueError(f"{name}: add_bias_kv=True has no counterpart here")
+        elif prefix is not None and leaf in ("out_proj.weight", "out_proj.bias"):
+            _put(ours, f"{prefix}out.{leaf.removeprefix('out_proj.')}", value)
+        else:
+            _put(ours, name, value)
     return ours
 
 
@@ -89,11 +103,13 @@ def convert(state_dict: Mapping[str, object], source: str) -> State:
         source: Whose weights they are; one of `sources`.
 
     Returns:
-        A state dict for the module of this package.
+        A state dict for the module of this package. Its tensors share memory with
+        those that came.
 
     Raises:
         TypeError: state_dict is not a mapping of tensors.
-        ValueError: Unknown source, or names and shapes that the source does not have.
+        ValueError: Unknown source, names and shapes that the source does not have, or
+            two entries that would get one name.
 
     Example:
         >>> import torch
@@ -103,6 +119,6 @@ def convert(state_dict: Mapping[str, object], source: str) -> State:
         >>> ours.load_state_dict(convert(official.state_dict(), "torch-mha"))
         <All keys matched successfully>
     """
-    if source not in _SOURCES:
+    if not isinstance(source, str) or source not in _SOURCES:
         raise ValueError(f"unknown source {source!r}; known: {', '.join(sources())}")
     return _SOURCES[source](_as_state(state_dict))

@@ -403,28 +403,28 @@ UNFOLD = r"""
 """
 
 # Glyphs and the words of code are thousands of elements that axe need not see one by
-# one: INK reads the figures, a formula has the colour of its container, and in code
-# one word of each kind and place stands for all others.
+# one. INK reads the figures. In formulas, code and signatures one word of each kind and
+# place stands for all the others.
 THIN_OUT = r"""
 () => {
-  for (const e of document.querySelectorAll("mjx-container")) {
-    const word = document.createElement("span");
-    word.textContent = "x";
-    e.replaceChildren(word);
-  }
   for (const e of document.querySelectorAll("svg.visattn-figure")) {
     e.style.aspectRatio = e.viewBox.baseVal.width / e.viewBox.baseVal.height || "auto";
     e.replaceChildren();
   }
+  for (const e of document.querySelectorAll("mjx-container"))
+    e.replaceChildren(Object.assign(document.createElement("b"), { textContent: "x" }));
   const seen = new Set();
-  for (const e of document.querySelectorAll("pre span")) {
-    const box = e.closest(".cell_input, .cell_output, .highlight") || e.closest("pre");
-    const around = box.parentElement.closest(".admonition, details, .solution");
-    const kind = [e.className, e.getAttribute("style"), box.className,
-      around ? around.className : ""].join("|");
-    if (seen.has(kind)) e.replaceWith(...e.childNodes);
+  const places = ".cell_input, .cell_output, .highlight, .admonition, details,"
+    + " .solution, table, figcaption, dl, pre";
+  for (const e of document.querySelectorAll("span.math, pre span, dt.sig span")) {
+    const parent = e.parentElement, place = parent.closest(places);
+    const kind = [e.className, e.getAttribute("style"), parent.tagName,
+      parent.className, place ? place.className : ""].join("|");
+    const text = e.classList.contains("math") ? ["x"] : e.childNodes;
+    if (seen.has(kind)) e.replaceWith(...text);
     seen.add(kind);
   }
+  document.querySelector("article.bd-article")?.normalize();
 }
 """
 

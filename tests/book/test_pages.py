@@ -104,18 +104,14 @@ def test_colab_opens_the_notebook_of_the_chapter(page: str, site: str) -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    # `pytest -n 2 --dist loadgroup` keeps the checks of a page, and its visit, together
+    [pytest.param(page, marks=pytest.mark.xdist_group(page)) for page in PAGES],
+)
 def test_page(page: str, check: str, visit: Visit) -> None:
     problems = visit(page)[check]
     assert not problems, listing(problems)
-
-
-def test_every_page_was_photographed(visit: Visit) -> None:
-    for page in PAGES:
-        visit(page)
-        for kind in ("light", "dark", "phone"):
-            name = f"{page.replace('/', '.')}.{kind}.jpeg"
-            assert (ROOT / "_build" / "screenshots" / name).stat().st_size > 0
 
 
 def test_a_page_works_as_a_file(site: str, chromium) -> None:
@@ -342,12 +338,20 @@ def try_page(tmp_path_factory, chromium) -> Iterator[Callable[..., dict]]:
             )
             return visitor.visit(f"p{number}")
 
+        visit.shots = visitor.shots
         yield visit
         visitor.context.close()
 
 
 def test_a_sound_page_has_no_problems(try_page) -> None:
     assert {k: v for k, v in try_page(SOUND).items() if v} == {}
+
+
+def test_a_visit_leaves_pictures(try_page) -> None:
+    before = set(try_page.shots.glob("*.jpeg"))
+    try_page(SOUND)
+    taken = sorted(path.name for path in set(try_page.shots.glob("*.jpeg")) - before)
+    assert [name.split(".")[1] for name in taken] == ["dark", "light", "phone"]
 
 
 @pytest.mark.parametrize("check", FAULTS)

@@ -101,6 +101,8 @@ def test_equals_torch(device, randn, bias):
     theirs = torch.nn.MultiheadAttention(
         12, 3, bias=bias, batch_first=True, device=device, dtype=torch.float64
     )
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter)  # PyTorch starts the biases at zero
     ours = MultiHeadSelfAttention(12, 3, bias=bias).double().to(device)
     ours.load_state_dict(convert(theirs.state_dict(), "torch-mha"))
     x = randn(2, 7, 12)
@@ -142,6 +144,19 @@ def test_width_of_a_head_may_be_free(randn, device):
     assert module(randn(2, 4, 5)).shape == (2, 4, 5)
     assert module.query.weight.shape == (21, 5)
     assert "num_heads=3, dim_head=7" in repr(module)
+
+
+def test_a_learned_bias_under_autocast(device):
+    module = MultiHeadSelfAttention(16, 2).to(device)
+    x = torch.randn(2, 5, 16, device=device)
+    bias = torch.zeros(1, 2, 5, 5, device=device, requires_grad=True)
+    with torch.autocast(device.type, torch.bfloat16):
+        y = module(x, bias=bias)
+        z, _ = module(x, bias=bias, return_attention=True)
+    assert y.dtype == z.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), module(x), rtol=0.1, atol=0.1)
+    y.sum().backward()
+    assert bias.grad.isfinite().all()
 
 
 @pytest.mark.parametrize(("dim", "bias"), [(16, True), (16, False), (12, True)])
@@ -198,6 +213,14 @@ class TestBadInput:
             function(x[0], x, x, 2)
         with pytest.raises(TypeError, match=r"num_heads.*'2'"):
             function(x, x, x, "2")
+        with pytest.raises(ValueError, match=r"leading axes.*\[1, 2, 3, 3\]"):
+            function(x[:1], x, x, 2)
+        with pytest.raises(ValueError, match=r"\[3, 3\].*got \[4, 4\]"):
+            function(x, x, x, 2, mask=torch.ones(4, 4).bool())
+        with pytest.raises(TypeError, match="list"):
+            function(x, x, x, 2, mask=[[True]])
+        with pytest.raises(TypeError, match="float"):
+            function(x, x, x, 2, bias=1.0)
 
     def test_split_and_merge(self):
         with pytest.raises(ValueError, match="width=6, num_heads=4"):

@@ -70,7 +70,10 @@ def test_learned_position(randn, device):
     y.sum().backward()
     assert (module.rows.grad[:4] != 0).all()
     assert (module.rows.grad[4] == 0).all()
-    assert module.rows.std() > 0
+    large = LearnedPosition2d(64, 60, 60)
+    assert 0.019 < large.rows.std() < 0.021
+    assert 0.019 < large.columns.std() < 0.021
+    assert module(x.float()).dtype == torch.float32
     assert sum(p.numel() for p in module.parameters()) == (5 + 7) * 3
     assert "channels=6, height=5, width=7" in repr(module)
 
@@ -159,6 +162,7 @@ def test_relative_scores(randn, assert_equal, B, N, T, S, D):
     torch.testing.assert_close(sum(terms), scores)
     for ours, loop in zip(terms, loop_terms, strict=True):
         assert ours.shape == (B, N, T, S)
+        assert 0 not in ours.stride()
         torch.testing.assert_close(ours, loop)
 
 
@@ -281,11 +285,33 @@ def test_bad_input(name, arguments, error, message):
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("base", [0, -1.0, float("inf"), "10"])
+@pytest.mark.parametrize("base", [0, -1.0, float("inf"), 10**400, "10"])
 def test_bad_base(base):
     error = TypeError if isinstance(base, str) else ValueError
     with pytest.raises(error, match="base"):
         sinusoidal_1d(3, 4, base=base)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["sinusoidal_1d", "sinusoidal_1d_loop"])
+def test_a_table_of_integers_is_refused(name):
+    with pytest.raises(TypeError, match=r"floating-point dtype, got torch\.int64"):
+        getattr(visattn, name)(3, 4, dtype=torch.int64)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("sinusoidal_2d", (3, 4, 8)),
+        ("sinusoidal_2d_loop", (3, 4, 8)),
+        ("coord_channels", (3, 4)),
+        ("shift_weights", (3, 4, 3)),
+    ],
+)
+def test_a_map_of_integers_is_refused(name, sizes):
+    with pytest.raises(TypeError, match=r"floating-point dtype, got torch\.int32"):
+        getattr(visattn, name)(*sizes, dtype=torch.int32)
 
 
 @pytest.mark.bad_input

@@ -369,7 +369,11 @@ def _query_row_lost(q: Tensor, rel_height: Tensor, rel_width: Tensor) -> Tensor:
 
 
 def _rows_on_column_axes(q: Tensor, rel_height: Tensor, rel_width: Tensor) -> Tensor:
-    """As above, and the logits of the key's row put on the axis of its column."""
+    """As above, and the logits of the key's row put on the axis of its column.
+
+    At query (i, j) and key (a, b) the height term is q[j, i] . r_h[b - j]. This is
+    the published form of the mistake.
+    """
     rows = _logits_2d(
         q,
         rel_height,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 
@@ -87,6 +88,31 @@ def check_divisible(name: str, number: int, by: str, divisor: int) -> None:
         raise ValueError(
             f"{name} must be divisible by {by}, got {name}={number}, {by}={divisor}"
         )
+
+
+def check_multiple(name: str, number: int, of: int, reason: str) -> None:
+    """Refuse a number that is not a multiple of ``of``.
+
+    Raises:
+        ValueError: There is a remainder.
+    """
+    if number % of:
+        raise ValueError(
+            f"{name} must be a multiple of {of} ({reason}), got {name}={number}"
+        )
+
+
+def check_float_dtype(dtype: torch.dtype | None) -> torch.dtype:
+    """The dtype asked for, or the default one; refuse what cannot hold fractions.
+
+    Raises:
+        TypeError: Not a floating-point dtype.
+    """
+    if dtype is None:
+        return torch.get_default_dtype()
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a floating-point dtype, got {dtype}")
+    return dtype
 
 
 def check_broadcast(x: Tensor, name: str, target: Sequence[int], axes: str) -> None:

@@ -12,6 +12,7 @@ from torch.nn import Conv2d
 
 from visattn.mechanisms._checks import (
     check_divisible,
+    check_float_dtype,
     check_positive,
     check_same_kind,
     check_tensor,
@@ -285,6 +286,7 @@ def shift_weights(
     check_positive(height=height, width=width, kernel_size=kernel_size)
     if kernel_size % 2 == 0:
         raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+    dtype = check_float_dtype(dtype)
     reach = kernel_size // 2
     offset = torch.arange(-reach, reach + 1, device=device)  # [K]
 
@@ -297,4 +299,4 @@ def shift_weights(
     weights = (
         rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]
     )  # [K, K, H, W, H, W]
-    return weights.flatten(0, 1)[None].to(dtype or torch.get_default_dtype())
+    return weights.flatten(0, 1)[None].to(dtype)

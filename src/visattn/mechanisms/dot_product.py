@@ -22,7 +22,7 @@ from visattn.mechanisms._checks import (
 __all__ = ["SelfAttention", "attend", "attend_loop"]
 
 
-def _check(
+def check_attention(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, mask: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:
     """Check the arguments of `attend`; expand bias and mask to [..., T, S]."""
@@ -41,6 +41,8 @@ def _check(
     target = (*q.shape[:-1], k.shape[-2])
     if bias is not None:
         check_tensor(bias, "bias", "... T S")
+        if torch.is_autocast_enabled(q.device.type):
+            bias = bias.to(q.dtype)  # a learned bias stays float32, q does not
         check_same_kind(q=q, bias=bias)
         check_broadcast(bias, "bias", target, "... T S")
         bias = bias.expand(target)
@@ -80,7 +82,7 @@ def attend_loop(
 
     Same arguments, result and errors as `attend`, of which it is the oracle.
     """
-    bias, mask = _check(q, k, v, bias, mask)
+    bias, mask = check_attention(q, k, v, bias, mask)
     scale = _check_scale(scale, q.shape[-1])
     *lead, T, D = q.shape
     S, E = v.shape[-2:]
@@ -193,7 +195,7 @@ def attend(
         >>> y.flatten().tolist()
         [1.0, 3.0]
     """
-    bias, mask = _check(q, k, v, bias, mask)
+    bias, mask = check_attention(q, k, v, bias, mask)
     scale = _check_scale(scale, q.shape[-1])
     if return_attention:
         logits = scale * (q @ k.mT)  # [..., T, S]

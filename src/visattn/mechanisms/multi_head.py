@@ -17,7 +17,7 @@ from visattn.mechanisms._checks import (
     check_tensor,
     shape_of,
 )
-from visattn.mechanisms.dot_product import attend, attend_loop
+from visattn.mechanisms.dot_product import attend, attend_loop, check_attention
 
 __all__ = [
     "MultiHeadSelfAttention",
@@ -79,8 +79,8 @@ def _check(
     num_heads: int,
     bias: Tensor | None,
     mask: Tensor | None,
-) -> None:
-    """Check what `attend` cannot see: the widths and the rank of bias and mask."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Check all arguments; return q, k, v as heads, bias and mask as [B, N, T, S]."""
     check_positive(num_heads=num_heads)
     for name, x in (("q", q), ("k", k), ("v", v)):
         check_tensor(x, name, "B T D")
@@ -93,6 +93,9 @@ def _check(
                 f"{name} per image, {name}[None] for one per head, or "
                 f"{name}[:, None, None] for one per key"
             )
+    q, k, v = (split_heads(x, num_heads) for x in (q, k, v))  # [B, N, T, D]
+    bias, mask = check_attention(q, k, v, bias, mask)
+    return q, k, v, bias, mask
 
 
 def multi_head_loop(
@@ -109,8 +112,8 @@ def multi_head_loop(
 
     Same arguments, result and errors as `multi_head`, of which it is the oracle.
     """
-    _check(q, k, v, num_heads, bias, mask)
-    (B, T, _), S = q.shape, k.shape[1]
+    _, _, _, bias, mask = _check(q, k, v, num_heads, bias, mask)
+    B = q.shape[0]
     D, E = q.shape[-1] // num_heads, v.shape[-1] // num_heads
 
     batch_outputs, batch_maps = [], []
@@ -120,8 +123,8 @@ def multi_head_loop(
             q_h = q[n, :, h * D : (h + 1) * D]  # [T, D]
             k_h = k[n, :, h * D : (h + 1) * D]  # [S, D]
             v_h = v[n, :, h * E : (h + 1) * E]  # [S, E]
-            b_h = None if bias is None else bias.expand(B, num_heads, T, S)[n, h]
-            m_h = None if mask is None else mask.expand(B, num_heads, T, S)[n, h]
+            b_h = None if bias is None else bias[n, h]
+            m_h = None if mask is None else mask[n, h]
             y_h, a_h = attend_loop(
                 q_h, k_h, v_h, bias=b_h, mask=m_h, return_attention=True
             )
@@ -195,8 +198,7 @@ def multi_head(
 
     Source: section 3.2.2 of [vaswani2017]. Chapter: foundations/multi_head.
     """
-    _check(q, k, v, num_heads, bias, mask)
-    q, k, v = (split_heads(x, num_heads) for x in (q, k, v))  # [B, N, T, D]
+    q, k, v, bias, mask = _check(q, k, v, num_heads, bias, mask)
     if not return_attention:
         return merge_heads(attend(q, k, v, bias=bias, mask=mask))
     y, attention = attend(q, k, v, bias=bias, mask=mask, return_attention=True)

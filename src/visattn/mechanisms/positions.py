@@ -5,6 +5,7 @@ Offsets are key minus query, in the order (row, column).
 """
 
 import math
+import sys
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,8 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from visattn.mechanisms._checks import (
-    check_divisible,
+    check_float_dtype,
+    check_multiple,
     check_positive,
     check_same_kind,
     check_tensor,
@@ -44,11 +46,12 @@ __all__ = [
 # Absolute positions ------------------------------------------------------------------
 
 
-def _check_base(base: float) -> None:
+def _check_base(base: float) -> float:
     if isinstance(base, bool) or not isinstance(base, int | float):
         raise TypeError(f"base must be a number, got {base!r}")
-    if not (math.isfinite(base) and base > 0):
-        raise ValueError(f"base must be finite and positive, got {base}")
+    if not 0 < base < math.inf or base > sys.float_info.max:
+        raise ValueError(f"base must be finite and positive, got {str(base)[:20]}")
+    return float(base)
 
 
 def sinusoidal_1d_loop(
@@ -64,8 +67,8 @@ def sinusoidal_1d_loop(
     Same arguments, result and errors as `sinusoidal_1d`, of which it is the oracle.
     """
     check_positive(length=length, dim=dim)
-    check_divisible("dim", dim, "the pair sine and cosine", 2)
-    _check_base(base)
+    check_multiple("dim", dim, 2, "sine and cosine")
+    base, dtype = _check_base(base), check_float_dtype(dtype)
     rows = []
     for t in range(length):
         row = []
@@ -74,7 +77,7 @@ def sinusoidal_1d_loop(
             row += [math.sin(angle), math.cos(angle)]
         rows.append(row)
     table = torch.tensor(rows, dtype=torch.float64)
-    return table.to(device=device, dtype=dtype or torch.get_default_dtype())
+    return table.to(device=device, dtype=dtype)
 
 
 def sinusoidal_1d(
@@ -107,13 +110,13 @@ def sinusoidal_1d(
     Source: section 3.5 of [vaswani2017]. Chapter: foundations/positions.
     """
     check_positive(length=length, dim=dim)
-    check_divisible("dim", dim, "the pair sine and cosine", 2)
-    _check_base(base)
+    check_multiple("dim", dim, 2, "sine and cosine")
+    base, dtype = _check_base(base), check_float_dtype(dtype)
     t = torch.arange(length, device=device, dtype=torch.float64)  # [T]
     even = torch.arange(0, dim, 2, device=device, dtype=torch.float64)  # [D/2]
     angle = t[:, None] / base ** (even / dim)  # [T, D/2]
     table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)  # [T, D]
-    return table.to(dtype or torch.get_default_dtype())
+    return table.to(dtype)
 
 
 def sinusoidal_2d_loop(
@@ -130,7 +133,8 @@ def sinusoidal_2d_loop(
     Same arguments, result and errors as `sinusoidal_2d`, of which it is the oracle.
     """
     check_positive(height=height, width=width, dim=dim)
-    check_divisible("dim", dim, "two axes times sine and cosine", 4)
+    check_multiple("dim", dim, 4, "two axes, sine and cosine")
+    dtype = check_float_dtype(dtype)
     rows = sinusoidal_1d_loop(height, dim // 2, base=base, dtype=torch.float64)
     columns = sinusoidal_1d_loop(width, dim // 2, base=base, dtype=torch.float64)
     table = torch.zeros(dim, height, width, dtype=torch.float64)
@@ -139,7 +143,7 @@ def sinusoidal_2d_loop(
             for c in range(dim // 2):
                 table[c, i, j] = rows[i, c]
                 table[dim // 2 + c, i, j] = columns[j, c]
-    return table.to(device=device, dtype=dtype or torch.get_default_dtype())
+    return table.to(device=device, dtype=dtype)
 
 
 def sinusoidal_2d(
@@ -177,7 +181,8 @@ def sinusoidal_2d(
     Chapter: foundations/positions.
     """
     check_positive(height=height, width=width, dim=dim)
-    check_divisible("dim", dim, "two axes times sine and cosine", 4)
+    check_multiple("dim", dim, 4, "two axes, sine and cosine")
+    dtype = check_float_dtype(dtype)
     half = dim // 2
     rows = sinusoidal_1d(height, half, base=base, device=device, dtype=torch.float64)
     columns = sinusoidal_1d(width, half, base=base, device=device, dtype=torch.float64)
@@ -187,7 +192,7 @@ def sinusoidal_2d(
             columns.mT[:, None, :].expand(half, height, width),
         ]
     )  # [D, H, W]
-    return table.to(dtype or torch.get_default_dtype())
+    return table.to(dtype)
 
 
 class LearnedPosition2d(nn.Module):
@@ -216,7 +221,7 @@ class LearnedPosition2d(nn.Module):
     def __init__(self, channels: int, height: int, width: int) -> None:
         super().__init__()
         check_positive(channels=channels, height=height, width=width)
-        check_divisible("channels", channels, "the two axes", 2)
+        check_multiple("channels", channels, 2, "a row half and a column half")
         self.channels, self.height, self.width = channels, height, width
         self.rows = nn.Parameter(torch.empty(height, channels // 2))
         self.columns = nn.Parameter(torch.empty(width, channels // 2))
@@ -241,7 +246,7 @@ class LearnedPosition2d(nn.Module):
         return torch.cat([rows, columns])  # [C, H, W]
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """Add the encoding.
+        """Add the encoding, in the dtype of x.
 
         Raises:
             TypeError: x is not a floating-point tensor.
@@ -252,7 +257,7 @@ class LearnedPosition2d(nn.Module):
             raise ValueError(
                 f"x must have channels={self.channels}, got shape {shape_of(x)}"
             )
-        return x + self.table(x.shape[2], x.shape[3])
+        return x + self.table(x.shape[2], x.shape[3]).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Sizes, for ``print(module)``."""
@@ -295,6 +300,7 @@ def coord_channels(
     Source: [liu2018]. Chapter: foundations/positions.
     """
     check_positive(height=height, width=width)
+    dtype = check_float_dtype(dtype)
     i = torch.arange(height, device=device, dtype=torch.float64)
     j = torch.arange(width, device=device, dtype=torch.float64)
     rows = 2 * i / (height - 1) - 1 if height > 1 else torch.zeros_like(i)
@@ -302,7 +308,7 @@ def coord_channels(
     channels = list(torch.meshgrid(rows, columns, indexing="ij"))  # each [H, W]
     if radius:
         channels.append(torch.hypot(*channels))
-    return torch.stack(channels).to(dtype or torch.get_default_dtype())
+    return torch.stack(channels).to(dtype)
 
 
 # Relative positions ------------------------------------------------------------------
@@ -619,7 +625,8 @@ def relative_scores(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit.
 
-    Differences from the paper: none; [dai2019] divides the sum by sqrt(D) afterwards.
+    Differences from the paper: none. The authors' code of [dai2019] divides the sum by
+    sqrt(D) afterwards.
 
     Source: section 3.3 of [dai2019]; eq. 8 of [cordonnier2020].
     Chapter: foundations/positions.
@@ -632,7 +639,8 @@ def relative_scores(
     position_bias = torch.einsum("nd,ntsd->nts", v, r).expand(B, -1, -1, -1)
     scores = content + position + content_bias + position_bias
     if return_terms:
-        return scores, (content, position, content_bias, position_bias)
+        terms = content, position, content_bias.clone(), position_bias.clone()
+        return scores, terms
     return scores
 
 
