@@ -4,10 +4,9 @@ Shapes: ... any leading axes, T queries, S keys, D query/key dim, E value dim.
 """
 
 import math
-import sys
-from numbers import Real
 from typing import Literal, overload
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -63,11 +62,15 @@ def _check_scale(scale: float | None, D: int) -> float:
     """The scale of the formula, 1/sqrt(D), where none is given."""
     if scale is None:
         return 1.0 / math.sqrt(D)
-    if isinstance(scale, bool) or not isinstance(scale, Real):
+    if isinstance(scale, bool) or not isinstance(scale, int | float | np.number):
         raise TypeError(f"scale must be a number or None, got {scale!r}")
-    if not abs(scale) <= sys.float_info.max:
+    try:
+        number = float(scale)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
         raise ValueError(f"scale must be finite, got {str(scale)[:20]}")
-    return float(scale)
+    return number
 
 
 def attend_loop(
