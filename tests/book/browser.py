@@ -412,7 +412,7 @@ THIN_OUT = r"""
     e.replaceChildren();
   }
   for (const e of document.querySelectorAll("mjx-container"))
-    e.replaceChildren(Object.assign(document.createElement("b"), { textContent: "x" }));
+    e.replaceChildren(Object.assign(document.createElement("b"), { textContent: "formula" }));
   const seen = new Set();
   const places = ".cell_input, .cell_output, .highlight, .admonition, details,"
     + " .solution, table, figcaption, dl, pre";
@@ -420,7 +420,7 @@ THIN_OUT = r"""
     const parent = e.parentElement, place = parent.closest(places);
     const kind = [e.className, e.getAttribute("style"), parent.tagName,
       parent.className, place ? place.className : ""].join("|");
-    const text = e.classList.contains("math") ? ["x"] : e.childNodes;
+    const text = e.classList.contains("math") ? ["formula"] : e.childNodes;
     if (seen.has(kind)) e.replaceWith(...text);
     seen.add(kind);
   }
