@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any, NoReturn
@@ -46,7 +47,7 @@ def digests(root: Path, static: list[str]) -> dict[str, str]:
     for folder in static:
         for path in sorted((root / folder).rglob("*")):
             if path.is_file():
-                digest.update(str(path.relative_to(root)).encode())
+                digest.update(os.path.relpath(path, root).encode())
                 digest.update(path.read_bytes())
     return found | {"": digest.hexdigest()}
 
