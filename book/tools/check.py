@@ -112,7 +112,7 @@ def run_pages() -> int:
     if message := chromium.provide():
         say(message)
         return 1
-    return pytest("pages", "tests/book", "-n", "2")
+    return pytest("pages", "tests/book")
 
 
 def write_notebooks() -> int:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any, NoReturn
@@ -46,7 +47,7 @@ def digests(root: Path, static: list[str]) -> dict[str, str]:
     for folder in static:
         for path in sorted((root / folder).rglob("*")):
             if path.is_file():
-                digest.update(str(path.relative_to(root)).encode())
+                digest.update(os.path.relpath(path, root).encode())
                 digest.update(path.read_bytes())
     return found | {"": digest.hexdigest()}
 
@@ -62,9 +63,26 @@ def outdated(
     now = digests(Path(app.srcdir), app.config.html_static_path)
     before = getattr(env, "visattn_digests", {})
     env.visattn_digests = now  # type: ignore[attr-defined]
-    again = [name for name, digest in now.items() if before.get(name) != digest]
-    # Sphinx copies static files only when it writes a page: the first one serves.
-    return [name or app.config.root_doc for name in again]
+    again = {name for name, digest in now.items() if before.get(name) != digest}
+    if "" in again:
+        # Static files: Sphinx copies them only when it writes a page; one will do.
+        again = again - {""} | {app.config.root_doc}
+    if again or added or changed or removed:
+        # A bibliography lists what other pages cite.
+        again |= {name for name in env.found_docs if name.endswith("/bibliography")}
+    entries = bibliography_digest(app)
+    if entries != getattr(env, "visattn_bibliography", None):
+        again |= env.found_docs  # the links into it are numbered
+    env.visattn_bibliography = entries  # type: ignore[attr-defined]
+    return sorted(again)
+
+
+def bibliography_digest(app: Sphinx) -> str:
+    """Return the digest of the bibliography's source."""
+    digest = hashlib.sha256()
+    for name in app.config.bibtex_bibfiles:
+        digest.update((Path(app.srcdir) / name).read_bytes())
+    return digest.hexdigest()
 
 
 def drop_thebe(

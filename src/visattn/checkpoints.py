@@ -62,7 +62,8 @@ def _torch_mha(state: State) -> State:
         )
     ours: State = {}
     for name, value in state.items():
-        prefix = next((p for p in attentions if name.startswith(p)), None)
+        inside = [p for p in attentions if name.startswith(p)]
+        prefix = max(inside, key=len, default=None)
         leaf = name if prefix is None else name[len(prefix) :]
         if leaf in ("in_proj_weight", "in_proj_bias"):
             kind = leaf.removeprefix("in_proj_")

@@ -411,8 +411,10 @@ THIN_OUT = r"""
     e.style.aspectRatio = e.viewBox.baseVal.width / e.viewBox.baseVal.height || "auto";
     e.replaceChildren();
   }
-  for (const e of document.querySelectorAll("mjx-container"))
-    e.replaceChildren(Object.assign(document.createElement("b"), { textContent: "x" }));
+  for (const e of document.querySelectorAll("mjx-container")) {
+    e.style.lineHeight = "normal";
+    e.replaceChildren("formula");
+  }
   const seen = new Set();
   const places = ".cell_input, .cell_output, .highlight, .admonition, details,"
     + " .solution, table, figcaption, dl, pre";
@@ -420,7 +422,7 @@ THIN_OUT = r"""
     const parent = e.parentElement, place = parent.closest(places);
     const kind = [e.className, e.getAttribute("style"), parent.tagName,
       parent.className, place ? place.className : ""].join("|");
-    const text = e.classList.contains("math") ? ["x"] : e.childNodes;
+    const text = e.classList.contains("math") ? ["formula"] : e.childNodes;
     if (seen.has(kind)) e.replaceWith(...text);
     seen.add(kind);
   }
@@ -651,6 +653,7 @@ class Visitor:
 
     def _shoot(self, page: Page, name: str, kind: str) -> bytes:
         """Keep a picture of the whole page, and return it."""
+        page.evaluate("scrollTo(0, 0)")
         path = self.shots / f"{name.replace('/', '.')}.{kind}.jpeg"
         return page.screenshot(path=path, type="jpeg", quality=80, full_page=True)
 

@@ -1,7 +1,7 @@
 """Shared by the tests of the book: the tools' folder, a server, one browser."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,23 +40,9 @@ def site(root: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def visit(root: Path, site: str, chromium: object) -> Callable[[str], dict]:
-    """Visit a page of the book once, however many tests ask for it."""
+def visitor(root: Path, site: str, chromium: object) -> object:
+    """Visits the pages of the book; leaves screenshots in _build/screenshots."""
     from browser import Visitor
 
     shots = root / "_build" / "screenshots"
-    visitor = Visitor(chromium, site, root / "_build" / "html", shots)
-    seen: dict[str, dict | Exception] = {}
-
-    def once(page: str) -> dict:
-        if page not in seen:
-            try:
-                seen[page] = visitor.visit(page)
-            except Exception as error:
-                seen[page] = error
-        found = seen[page]
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    return once
+    return Visitor(chromium, site, root / "_build" / "html", shots)

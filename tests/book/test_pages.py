@@ -1,7 +1,7 @@
 """Every page of the built book, as files and in headless Chromium.
 
-One test per page of `_toc.yml` and check (`browser.CHECKS`). Below them, small pages
-with one fault each prove that every check can fail.
+One test per page of `_toc.yml`, with every check of `browser.CHECKS`. Below them, small
+pages with planted faults prove that every check can fail.
 """
 
 import re
@@ -33,7 +33,6 @@ HTML = ROOT / "_build" / "html"
 PAGES = toc_files(ROOT)
 # Written by the builder itself, beside the pages of the table of contents.
 BUILDERS_OWN = {"genindex", "index", "prf-prf", "py-modindex", "search"}
-Visit = Callable[[str], dict[str, list[str]]]
 
 
 def meta(page: str) -> dict:
@@ -103,14 +102,12 @@ def test_colab_opens_the_notebook_of_the_chapter(page: str, site: str) -> None:
 # Every page, in the browser
 
 
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize(
-    "page",
-    # `pytest -n 2 --dist loadgroup` keeps the checks of a page, and its visit, together
-    [pytest.param(page, marks=pytest.mark.xdist_group(page)) for page in PAGES],
-)
-def test_page(page: str, check: str, visit: Visit) -> None:
-    problems = visit(page)[check]
+@pytest.mark.parametrize("page", PAGES)
+def test_page(page: str, visitor: Visitor) -> None:
+    """All checks of `browser.CHECKS` at one page, from one visit."""
+    found = visitor.visit(page)
+    assert set(found) == set(CHECKS)
+    problems = [f"{check}: {one}" for check in found for one in found[check]]
     assert not problems, listing(problems)
 
 

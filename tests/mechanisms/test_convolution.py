@@ -110,6 +110,19 @@ def test_conv2d_module_is_the_librarys():
         ({"dilation": (1, 2, 3)}, TypeError, "dilation"),
         ({"groups": 2}, ValueError, "channels=3, groups=2"),
         ({"groups": 0}, ValueError, "groups.*0"),
+        ({"stride": 2.0}, TypeError, r"stride.*2\.0"),
+        ({"stride": True}, TypeError, "stride.*True"),
+        ({"dilation": None}, TypeError, "dilation.*None"),
+        ({"bias": torch.zeros(2).double()}, TypeError, "one dtype.*float64"),
+        (
+            {
+                "x": torch.zeros(1, 4, 5, 5),
+                "weight": torch.zeros(5, 2, 3, 3),
+                "groups": 2,
+            },
+            ValueError,
+            "output channels=5, groups=2",
+        ),
     ],
 )
 def test_bad_convolution(function, changes, error, message):
@@ -124,8 +137,16 @@ def test_bad_pooling(function):
     x, matrices = torch.zeros(2, 3, 4, 4), torch.zeros(1, 5, 3)
     with pytest.raises(ValueError, match=r"\[2 or 1, N, I, J, 4, 4\].*\[3, 1, 4, 4"):
         function(x, torch.zeros(3, 1, 4, 4, 4, 4), matrices)
+    with pytest.raises(TypeError, match=r"one dtype.*float64"):
+        function(x, torch.zeros(1, 1, 4, 4, 4, 4).double(), matrices)
     with pytest.raises(ValueError, match=r"N=2 and C=3.*\[1, 5, 3\]"):
         function(x, torch.zeros(1, 2, 4, 4, 4, 4), matrices)
+
+
+def test_shift_weights_have_the_default_dtype(device):
+    maps = shift_weights(2, 3, 3, device=device)
+    assert maps.dtype == torch.float32
+    assert maps.device.type == device.type
 
 
 @pytest.mark.bad_input

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -102,6 +103,12 @@ def test_bias_of_minus_infinity_is_a_mask(randn, device, return_attention):
     assert (ours[:, 2] == 0).all()
 
 
+def test_a_scale_of_another_kind_of_number(randn):
+    q, k, v = make_qkv(randn, (2,), 3, 4, 5, 2)
+    ours = attend(q, k, v, scale=np.float32(0.5))
+    torch.testing.assert_close(ours, attend(q, k, v, scale=0.5))
+
+
 def test_masked_keys_cannot_be_seen(randn, device):
     q, k, v = make_qkv(randn, (), 4, 4, 3, 3)
     mask = torch.ones(4, 4, dtype=torch.bool, device=device).tril()
@@ -112,6 +119,24 @@ def test_masked_keys_cannot_be_seen(randn, device):
     after = attend(q, k, v, mask=mask)
     torch.testing.assert_close(before[:3], after[:3])
     assert not torch.allclose(before[3], after[3])
+
+
+def test_gradient_of_the_returned_map(randn):
+    q, k, v = make_qkv(randn, (2,), 3, 4, 5, 2)
+    g = randn(2, 3, 4).detach()
+    ours, loop = (
+        torch.autograd.grad((f(q, k, v, return_attention=True)[1] * g).sum(), (q, k))
+        for f in (attend, attend_loop)
+    )
+    for mine, theirs in zip(ours, loop, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_half_precision_does_not_overflow_before_the_scale(device):
+    q = torch.full((1, 2, 256), 20.0, dtype=torch.float16, device=device)
+    v = torch.ones(1, 2, 3, dtype=torch.float16, device=device)
+    for y in (attend(q, q, v), attend(q, q, v, return_attention=True)[0]):
+        torch.testing.assert_close(y, v)
 
 
 def test_weights_are_a_softmax_over_the_keys(randn):
@@ -188,6 +213,10 @@ def test_module_is_projections_and_attend(randn, device, assert_equal):
     y, attention = module(x, mask=mask, return_attention=True)
     assert y.shape == (2, 5, 4)
     assert attention.shape == (2, 1, 5, 5)
+    expected = attend(x @ wq.mT, x @ wk.mT, x @ wv.mT, mask=mask, return_attention=True)
+    torch.testing.assert_close(attention[:, 0], expected[1])
+    gradients = torch.autograd.grad(attention[:, :, 2, 1].sum(), (wq, wk))
+    assert all((g != 0).any() for g in gradients)
     torch.testing.assert_close(y, module(x, mask=mask))
     assert "dim=6, dim_head=4" in repr(module)
     assert sum(p.numel() for p in module.parameters()) == 3 * 6 * 4
@@ -219,7 +248,20 @@ class TestBadInput:
             ({"mask": torch.ones(5).bool()}, ValueError, r"got \[5\]"),
             ({"bias": torch.zeros(2, 2, 3, 5)}, ValueError, r"\[2, 2, 3, 5\]"),
             ({"bias": torch.zeros(3, 5).long()}, TypeError, "int64"),
+            ({"v": torch.zeros(1, 5, 6)}, ValueError, r"leading axes.*\[1, 5, 6\]"),
+            ({"bias": torch.zeros(3, 5).double()}, TypeError, "one dtype.*float64"),
+            (
+                {"mask": torch.ones(3, 5, dtype=torch.bool, device="meta")},
+                ValueError,
+                "mask is on meta, q is on cpu",
+            ),
+            (
+                {"k": torch.zeros(2, 5, 4, device="meta")},
+                ValueError,
+                "one device.*meta",
+            ),
             ({"scale": "1"}, TypeError, "'1'"),
+            ({"scale": 2**2000}, ValueError, "finite"),
             ({"scale": math.nan}, ValueError, "nan"),
         ],
     )

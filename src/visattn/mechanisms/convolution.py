@@ -32,7 +32,7 @@ Pair = int | tuple[int, int]
 
 
 def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = value if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or any(
         isinstance(n, bool) or not isinstance(n, int) for n in pair
     ):
@@ -159,7 +159,8 @@ def conv2d(
     Raises:
         TypeError: Not floating-point tensors, different dtypes, sizes that are not
             integers.
-        ValueError: Channels that do not fit, a kernel larger than the padded map.
+        ValueError: Channels that do not fit, a kernel larger than the padded map,
+            different devices.
 
     Source: eq. 5 of [cordonnier2020], which centres the kernel at its middle (padding
     K // 2 here). Chapter: foundations/convolution.
@@ -242,7 +243,10 @@ def spatial_pooling(
 
     Raises:
         TypeError: Not floating-point tensors, different dtypes.
-        ValueError: Shapes that do not fit.
+        ValueError: Shapes that do not fit, different devices.
+
+    Every pixel enters every sum, with weight zero where it is not covered; so pixels
+    must be finite.
 
     Source: section 2.1 of [vaswani2021]. Chapter: foundations/convolution.
     """

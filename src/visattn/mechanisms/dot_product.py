@@ -6,6 +6,7 @@ Shapes: ... any leading axes, T queries, S keys, D query/key dim, E value dim.
 import math
 from typing import Literal, overload
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -61,11 +62,15 @@ def _check_scale(scale: float | None, D: int) -> float:
     """The scale of the formula, 1/sqrt(D), where none is given."""
     if scale is None:
         return 1.0 / math.sqrt(D)
-    if isinstance(scale, bool) or not isinstance(scale, int | float):
+    if isinstance(scale, bool) or not isinstance(scale, int | float | np.number):
         raise TypeError(f"scale must be a number or None, got {scale!r}")
-    if not math.isfinite(scale):
-        raise ValueError(f"scale must be finite, got {scale}")
-    return float(scale)
+    try:
+        number = float(scale)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"scale must be finite, got {str(scale)[:20]}")
+    return number
 
 
 def attend_loop(
@@ -169,7 +174,8 @@ def attend(
         bias: Added to the scaled logits; [T, S], or all axes of [..., T, S] written
             out, each of full length or 1.
         mask: True = keep; shapes as for ``bias``. A query whose keys are all masked
-            has weights zero and output zero.
+            has weights zero and output zero. Masked keys and values must still be
+            finite: zero times infinity is not zero.
         scale: Factor of the dot product; 1/sqrt(D) when None.
         return_attention: Also return the weights.
 
@@ -198,7 +204,9 @@ def attend(
     bias, mask = check_attention(q, k, v, bias, mask)
     scale = _check_scale(scale, q.shape[-1])
     if return_attention:
-        logits = scale * (q @ k.mT)  # [..., T, S]
+        logits = (
+            scale * q
+        ) @ k.mT  # [..., T, S]; scaled first: half precision is small
         if bias is not None:
             logits = logits + bias
         if mask is not None:
@@ -238,7 +246,7 @@ class SelfAttention(nn.Module):
 
     Differences from the paper: none; the maps have no bias, as printed.
 
-    Source: section 3.2.1 of [vaswani2017]. Chapter: foundations/dot_product.
+    Source: section 3.2.2 of [vaswani2017]. Chapter: foundations/dot_product.
 
     Example:
         >>> import torch
