@@ -82,7 +82,8 @@ def run_unit() -> int:
 def run_shapes() -> int:
     """The tests of the mechanisms with every annotated shape checked in each call."""
     hook = "--jaxtyping-packages=visattn,beartype.beartype"
-    return pytest("shapes", "tests/mechanisms", "-m", "not bad_input", hook, *PARALLEL)
+    marks = "not (bad_input or compiled)"
+    return pytest("shapes", "tests/mechanisms", "-m", marks, hook, *PARALLEL)
 
 
 def run_doctest() -> int:
