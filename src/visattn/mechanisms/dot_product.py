@@ -6,7 +6,6 @@ Shapes: ... any leading axes, T queries, S keys, D query/key dim, E value dim.
 import math
 from typing import Literal, overload
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -62,7 +61,7 @@ def _check_scale(scale: float | None, D: int) -> float:
     """The scale of the formula, 1/sqrt(D), where none is given."""
     if scale is None:
         return 1.0 / math.sqrt(D)
-    if isinstance(scale, bool) or not isinstance(scale, int | float | np.number):
+    if isinstance(scale, bool) or not isinstance(scale, int | float):
         raise TypeError(f"scale must be a number or None, got {scale!r}")
     try:
         number = float(scale)
