@@ -348,7 +348,7 @@ def augmented_channels(
     upsilon * width, rounded to a multiple of the heads. The paper states the rule for
     its CIFAR network; its ImageNet sizes follow only if it holds there too.
     """
-    keys = max(round(kappa * width / num_heads), least) * num_heads
+    keys = max(int(kappa * width / num_heads + 0.5), least) * num_heads
     values = max(int(upsilon * width / num_heads + 0.5), 1) * num_heads
     return keys, values
 
