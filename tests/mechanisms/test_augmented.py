@@ -30,6 +30,24 @@ def test_equals_the_loop(
     )
 
 
+@pytest.mark.parametrize("E", [1, 8, 40])
+def test_the_kernel_gets_one_width(randn, monkeypatch, E):
+    """Narrow or wide values: a fused kernel takes only vectors of one width."""
+    widths = []
+    sdpa = F.scaled_dot_product_attention
+
+    def spy(*args, **kwargs):
+        widths.append({x.shape[-1] for x in args[:3]})
+        return sdpa(*args, **kwargs)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+    q, k, v = randn(1, 2, 3, 4, 1), randn(1, 2, 3, 4, 1), randn(1, 2, 3, 4, E)
+    tables = randn(5, 1), randn(7, 1)
+    y = augmented_attention(q, k, v, *tables)
+    torch.testing.assert_close(y, augmented_attention_loop(q, k, v, *tables))
+    assert widths == [{max(1 + 3 + 4, E)}]
+
+
 def test_attention_equals_the_loops(randn):
     q, k, v = randn(1, 2, 3, 4, 2), randn(1, 2, 3, 4, 2), randn(1, 2, 3, 4, 3)
     tables = randn(5, 2), randn(7, 2)
@@ -143,6 +161,10 @@ class TestBadInput:
             ((4, 8, 2, 4, 4, 4, 5), ValueError, "odd, got 2"),
             ((4, 8, 3, 4, 4, 4, (5, 0)), ValueError, "width.*0"),
             ((4, 8, 3, 4, 4, 4.0, 5), TypeError, r"num_heads.*4\.0"),
+            ((4, 8, 3, 4, 4, 4, 5.0), TypeError, r"size.*5\.0"),
+            ((4, 8, 3, 4, 4, 4, None), TypeError, "size.*None"),
+            ((4, 8, 3, 4, 4, 4, (5,)), ValueError, r"size.*\(5,\)"),
+            ((4, 8, 3, 4, 4, 4, [5, 6, 7]), ValueError, r"size.*\[5, 6, 7\]"),
         ],
     )
     def test_constructor(self, arguments, error, message):

@@ -269,6 +269,41 @@ def test_half_precision(device):
     torch.testing.assert_close(half.float(), whole, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [1.0, 300.0])
+def test_half_precision_with_attention_is_as_exact(device, dtype, size):
+    """Asking for the weights changes no output, and no logit overflows."""
+    q, k, v = (size * torch.randn(3, 1, 2, 9, 8, 4, device=device)).to(dtype)
+    rows, cols = torch.randn(2, 3, 2, device=device).to(dtype)
+    alone = local_attention(q, k, v, rows, cols, 3)
+    y, attention = local_attention(q, k, v, rows, cols, 3, return_attention=True)
+    assert y.dtype == attention.dtype == dtype
+    one_step = torch.finfo(dtype).eps
+    torch.testing.assert_close(y, alone, rtol=one_step, atol=one_step * size)
+    total = attention.float().sum((-1, -2))
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("carrier", range(5))
+def test_one_input_alone_gets_its_gradient(randn, carrier):
+    """Frozen inputs stay without a gradient, and change nothing for the other."""
+    inputs = [randn(1, 2, 5, 6, 4) for _ in range(3)] + [randn(3, 2), randn(3, 2)]
+    together = torch.autograd.grad(local_attention(*inputs, 3).sum(), inputs)[carrier]
+    alone = [t.detach() for t in inputs]
+    alone[carrier].requires_grad_()
+    local_attention(*alone, 3).sum().backward()
+    torch.testing.assert_close(alone[carrier].grad, together)
+    assert [t.grad is None for t in alone].count(False) == 1
+
+
+def test_a_second_derivative_is_refused(randn):
+    q, k, v = (randn(1, 1, 5, 5, 4) for _ in range(3))
+    y = local_attention(q, k, v, None, None, 3)
+    (first,) = torch.autograd.grad(y.square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="local_attention_backward"):
+        first.sum().backward()
+
+
 @pytest.mark.parametrize(("H", "W"), [(8, 12), (4, 4), (5, 7), (1, 2), (9, 3)])
 @pytest.mark.parametrize(("K", "M"), [(4, 4), (3, 1), (2, 5)])
 def test_stem_equals_the_loop(randn, assert_equal, H, W, K, M):

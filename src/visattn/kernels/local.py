@@ -5,6 +5,9 @@ logits are one matrix product; those outside a query's own K x K window are forb
 Blocks are worked through in chunks, and the backward pass computes the weights again:
 nothing but the inputs is kept between the passes.
 
+Zero times NaN is NaN: a key or value that is not finite reaches all queries of the
+blocks whose neighbourhoods hold it, also those whose windows do not.
+
 Shapes: B images times heads, H W map, D head dim, K window, M block side, U side of a
 neighbourhood, I J rows and columns of blocks, n blocks of one chunk.
 """
@@ -17,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FORBIDDEN = -1e30
-"""Logit of a forbidden key: its weight is exactly zero, and no infinity is needed."""
+"""Added to a forbidden logit: for logits of a sane size the weight is exactly zero."""
 
 _CHUNK = {"cpu": 1_300_000, "cuda": 64_000_000}  # logits that are worked on at once
 

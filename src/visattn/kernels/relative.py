@@ -37,8 +37,11 @@ def relative_attention_2d(
     place = torch.cat([row, col], dim=-1).expand(*k.shape[:2], -1, -1, -1)
     long_q = torch.cat([q, rows, cols], dim=-1).flatten(2, 3)  # [B, N, HW, D+H+W]
     long_k = torch.cat([k, place], dim=-1).flatten(2, 3)
-    # The fused kernels want values as wide as the keys: pad, and crop the result.
-    width, E = long_q.shape[-1], v.shape[-1]
-    long_v = F.pad(v.flatten(2, 3), (0, max(0, width - E)))
+    # The fused kernels want queries, keys and values of one width: pad what is narrower
+    # with zeros, which change no product, and crop the result.
+    E = v.shape[-1]
+    gap = E - long_q.shape[-1]
+    long_q, long_k = (F.pad(x, (0, max(0, gap))) for x in (long_q, long_k))
+    long_v = F.pad(v.flatten(2, 3), (0, max(0, -gap)))
     y: Tensor = F.scaled_dot_product_attention(long_q, long_k, long_v, scale=1.0)
     return torch.unflatten(y[..., :E], 2, (H, W))

@@ -180,9 +180,9 @@ class AAConv2d(nn.Module):
             3x3 windows with this stride.
 
     Raises:
-        TypeError: A size that is not an integer.
-        ValueError: Heads that do not divide the channels, more value channels than
-            output channels, an even kernel.
+        TypeError: A size that is not an integer or a pair of them.
+        ValueError: A size of another length than two, heads that do not divide the
+            channels, more value channels than output channels, an even kernel.
 
     Differences from the paper: its listing starts the tables with mean D^-0.5 and
     standard deviation 1, because the first argument of that initialiser is the mean;
@@ -211,7 +211,11 @@ class AAConv2d(nn.Module):
         stride: int = 1,
     ) -> None:
         super().__init__()
-        height, width = (size, size) if isinstance(size, int) else tuple(size)
+        sides = (size, size) if isinstance(size, int) else size
+        if not isinstance(sides, tuple | list) or len(sides) != 2:
+            error = ValueError if isinstance(sides, tuple | list) else TypeError
+            raise error(f"size must be one integer or two (H, W), got {size!r}")
+        height, width = sides
         check_positive(
             in_channels=in_channels,
             out_channels=out_channels,

@@ -148,7 +148,13 @@ def _windows(
     kernel_size: int,
     border: str,
 ) -> tuple[Tensor, Tensor]:
-    """Output and attention by K*K shifts of the padded map."""
+    """Output and attention by K*K shifts of the padded map.
+
+    Like the blocks, it works on half precision in float32.
+    """
+    given = q.dtype
+    if given in (torch.float16, torch.bfloat16):
+        q, k, v = q.float(), k.float(), v.float()
     H, W, _ = q.shape[2:]
     reach = kernel_size // 2
     pad = (0, 0, reach, reach, reach, reach)
@@ -157,9 +163,10 @@ def _windows(
     shifts = [(a, b) for a in range(kernel_size) for b in range(kernel_size)]
     logits = []
     for a, b in shifts:
-        logit = (q * k[:, :, a : a + H, b : b + W]).sum(-1)  # [B, N, H, W]
+        key = k[:, :, a : a + H, b : b + W]
         if relative_rows is not None and relative_cols is not None:
-            logit = logit + q @ torch.cat([relative_rows[a], relative_cols[b]])
+            key = key + torch.cat([relative_rows[a], relative_cols[b]])
+        logit = (q * key).sum(-1)  # [B, N, H, W]
         if border == "mask":
             logit = logit.masked_fill(~inside[a : a + H, b : b + W], -math.inf)
         logits.append(logit)
@@ -167,7 +174,8 @@ def _windows(
     y = torch.zeros_like(q)
     for place, (a, b) in enumerate(shifts):
         y = y + attention[..., place, None] * v[:, :, a : a + H, b : b + W]
-    return y, attention.unflatten(-1, (kernel_size, kernel_size))
+    attention = attention.unflatten(-1, (kernel_size, kernel_size))
+    return y.to(given), attention.to(given)
 
 
 def local_attention(
