@@ -211,10 +211,11 @@ class AAConv2d(nn.Module):
         stride: int = 1,
     ) -> None:
         super().__init__()
-        sides = (size, size) if isinstance(size, int) else size
-        if not isinstance(sides, tuple | list) or len(sides) != 2:
-            error = ValueError if isinstance(sides, tuple | list) else TypeError
-            raise error(f"size must be one integer or two (H, W), got {size!r}")
+        sides: object = (size, size) if isinstance(size, int) else size
+        if not isinstance(sides, tuple | list):
+            raise TypeError(f"size must be one integer or two (H, W), got {size!r}")
+        if len(sides) != 2:
+            raise ValueError(f"size must be one integer or two (H, W), got {size!r}")
         height, width = sides
         check_positive(
             in_channels=in_channels,
