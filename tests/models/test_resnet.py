@@ -146,6 +146,8 @@ def test_channels_of_augmented_convolutions():
         ("sasa_resnet26", {"kernel_size": 6}, ValueError, "odd.*6"),
         ("sasa_resnet26", {"groups": (4, 5)}, ValueError, r"\(4, 5\)"),
         ("aa_resnet50", {"size": (0, 8)}, ValueError, "height.*0"),
+        ("aa_resnet50", {"size": (8,)}, ValueError, r"\(8,\)"),
+        ("aa_resnet50", {"size": 8.0}, TypeError, r"height.*8\.0"),
     ],
 )
 def test_bad_input(name, options, error, message):

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _MODELS: dict[str, Callable[..., nn.Module]] = {
-    name: getattr(resnet, name) for name in resnet.__all__ if name != "ResNet"
+    name: getattr(resnet, name) for name in resnet.__all__ if name.islower()
 }
 
 

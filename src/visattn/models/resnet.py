@@ -19,6 +19,8 @@ from visattn.mechanisms.augmented import AAConv2d
 from visattn.mechanisms.local import AttentionStem2d, Border, LocalAttention2d
 
 __all__ = [
+    "BasicBlock",
+    "Bottleneck",
     "ResNet",
     "aa_resnet34",
     "aa_resnet50",
@@ -364,7 +366,9 @@ def _aa(
     num_heads: int,
     relative: bool,
 ) -> ResNet:
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = size if isinstance(size, tuple | list) else (size, size)
+    if len(pair) != 2:
+        raise ValueError(f"size must be one integer or two (H, W), got {size!r}")
     check_positive(height=pair[0], width=pair[1])
 
     def halve(n: int, times: int) -> int:
