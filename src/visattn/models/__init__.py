@@ -66,7 +66,7 @@ def create_model(
     Example:
         >>> model = create_model("resnet26", num_classes=10)
         >>> sum(p.numel() for p in model.parameters()) // 1000
-    11668
+        11668
     """
     if name not in _MODELS:
         raise ValueError(f"unknown model {name!r}; known: {list_models()}")
