@@ -19,7 +19,11 @@ from visattn.mechanisms._checks import (
     shape_of,
 )
 from visattn.mechanisms.dot_product import attend
-from visattn.mechanisms.positions import relative_logits_1d, relative_logits_2d
+from visattn.mechanisms.positions import (
+    check_relative_2d,
+    relative_logits_1d,
+    relative_logits_2d,
+)
 
 __all__ = ["AAConv2d", "augmented_attention", "augmented_attention_loop"]
 
@@ -41,18 +45,8 @@ def _check(
         )
     if (rel_height is None) != (rel_width is None):
         raise ValueError("rel_height and rel_width must both be given or both be None")
-    if rel_height is None or rel_width is None:
-        return
-    check_tensor(rel_height, "rel_height", "M D")
-    check_tensor(rel_width, "rel_width", "M D")
-    check_same_kind(q=q, rel_height=rel_height, rel_width=rel_width)
-    _, _, H, W, D = q.shape
-    if rel_height.shape != (2 * H - 1, D) or rel_width.shape != (2 * W - 1, D):
-        raise ValueError(
-            f"for q {shape_of(q)} rel_height must be [2H-1, D] = {[2 * H - 1, D]} and "
-            f"rel_width [2W-1, D] = {[2 * W - 1, D]}, got {shape_of(rel_height)} "
-            f"and {shape_of(rel_width)}"
-        )
+    if rel_height is not None and rel_width is not None:
+        check_relative_2d(q, rel_height, rel_width)
 
 
 def augmented_attention_loop(

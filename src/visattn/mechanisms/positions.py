@@ -431,7 +431,8 @@ def relative_logits_1d(
     return relative_to_absolute(q @ rel.mT)
 
 
-def _check_logits_2d(q: Tensor, rel_height: Tensor, rel_width: Tensor) -> None:
+def check_relative_2d(q: Tensor, rel_height: Tensor, rel_width: Tensor) -> None:
+    """Check queries of a map and the tables of its row and column offsets."""
     check_tensor(q, "q", "B N H W D")
     check_tensor(rel_height, "rel_height", "M D")
     check_tensor(rel_width, "rel_width", "M D")
@@ -455,7 +456,7 @@ def relative_logits_2d_loop(
     Same arguments, result and errors as `relative_logits_2d`, of which it is the
     oracle.
     """
-    _check_logits_2d(q, rel_height, rel_width)
+    check_relative_2d(q, rel_height, rel_width)
     _, _, H, W, _ = q.shape
     rows = []
     for i in range(H):
@@ -496,7 +497,7 @@ def relative_logits_2d(
 
     Source: section 3.1.1 of [bello2019]. Chapter: foundations/positions.
     """
-    _check_logits_2d(q, rel_height, rel_width)
+    check_relative_2d(q, rel_height, rel_width)
     along_width = relative_logits_1d(q, rel_width)  # [B, N, H, W, W]
     along_height = relative_logits_1d(q.transpose(2, 3), rel_height)  # [B, N, W, H, H]
     logits = rearrange(along_height, "B N W H A -> B N H W A 1") + rearrange(
