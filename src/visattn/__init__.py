@@ -14,14 +14,17 @@ _EXPORTS = {
     "AttentionStem2d": "visattn.mechanisms.local",
     "Conv2d": "visattn.mechanisms.convolution",
     "LearnedPosition2d": "visattn.mechanisms.positions",
+    "LearnedRelativeAttention2d": "visattn.mechanisms.convolution",
     "LocalAttention2d": "visattn.mechanisms.local",
     "MultiHeadSelfAttention": "visattn.mechanisms.multi_head",
+    "QuadraticAttention2d": "visattn.mechanisms.convolution",
     "SelfAttention": "visattn.mechanisms.dot_product",
     "aa_resnet101": "visattn.models",
     "aa_resnet34": "visattn.models",
     "aa_resnet50": "visattn.models",
     "attend": "visattn.mechanisms.dot_product",
     "attend_loop": "visattn.mechanisms.dot_product",
+    "attention_cnn": "visattn.models",
     "attention_stem": "visattn.mechanisms.local",
     "attention_stem_loop": "visattn.mechanisms.local",
     "augmented_attention": "visattn.mechanisms.augmented",
@@ -29,15 +32,20 @@ _EXPORTS = {
     "check": "visattn.exercises",
     "conv2d": "visattn.mechanisms.convolution",
     "conv2d_loop": "visattn.mechanisms.convolution",
+    "conv_to_attention": "visattn.mechanisms.convolution",
     "convert": "visattn.checkpoints",
     "coord_channels": "visattn.mechanisms.positions",
     "create_model": "visattn.models",
+    "learned_relative_attention": "visattn.mechanisms.convolution",
+    "learned_relative_attention_loop": "visattn.mechanisms.convolution",
     "list_models": "visattn.models",
     "local_attention": "visattn.mechanisms.local",
     "local_attention_loop": "visattn.mechanisms.local",
     "merge_heads": "visattn.mechanisms.multi_head",
     "multi_head": "visattn.mechanisms.multi_head",
     "multi_head_loop": "visattn.mechanisms.multi_head",
+    "quadratic_attention": "visattn.mechanisms.convolution",
+    "quadratic_attention_loop": "visattn.mechanisms.convolution",
     "quadratic_encoding": "visattn.mechanisms.positions",
     "quadratic_encoding_loop": "visattn.mechanisms.positions",
     "relative_logits_1d": "visattn.mechanisms.positions",
@@ -49,12 +57,15 @@ _EXPORTS = {
     "relative_scores_loop": "visattn.mechanisms.positions",
     "relative_to_absolute": "visattn.mechanisms.positions",
     "relative_to_absolute_loop": "visattn.mechanisms.positions",
+    "resnet18_cifar": "visattn.models",
     "resnet26": "visattn.models",
     "resnet38": "visattn.models",
     "resnet50": "visattn.models",
     "sasa_resnet26": "visattn.models",
     "sasa_resnet38": "visattn.models",
     "sasa_resnet50": "visattn.models",
+    "separable_attention": "visattn.mechanisms.convolution",
+    "separable_attention_loop": "visattn.mechanisms.convolution",
     "shift_weights": "visattn.mechanisms.convolution",
     "sinusoidal_1d": "visattn.mechanisms.positions",
     "sinusoidal_1d_loop": "visattn.mechanisms.positions",
@@ -75,8 +86,33 @@ if TYPE_CHECKING:
         augmented_attention_loop as augmented_attention_loop,
     )
     from visattn.mechanisms.convolution import Conv2d as Conv2d
+    from visattn.mechanisms.convolution import (
+        LearnedRelativeAttention2d as LearnedRelativeAttention2d,
+    )
+    from visattn.mechanisms.convolution import (
+        QuadraticAttention2d as QuadraticAttention2d,
+    )
     from visattn.mechanisms.convolution import conv2d as conv2d
     from visattn.mechanisms.convolution import conv2d_loop as conv2d_loop
+    from visattn.mechanisms.convolution import conv_to_attention as conv_to_attention
+    from visattn.mechanisms.convolution import (
+        learned_relative_attention as learned_relative_attention,
+    )
+    from visattn.mechanisms.convolution import (
+        learned_relative_attention_loop as learned_relative_attention_loop,
+    )
+    from visattn.mechanisms.convolution import (
+        quadratic_attention as quadratic_attention,
+    )
+    from visattn.mechanisms.convolution import (
+        quadratic_attention_loop as quadratic_attention_loop,
+    )
+    from visattn.mechanisms.convolution import (
+        separable_attention as separable_attention,
+    )
+    from visattn.mechanisms.convolution import (
+        separable_attention_loop as separable_attention_loop,
+    )
     from visattn.mechanisms.convolution import shift_weights as shift_weights
     from visattn.mechanisms.convolution import spatial_pooling as spatial_pooling
     from visattn.mechanisms.convolution import (
@@ -130,8 +166,10 @@ if TYPE_CHECKING:
     from visattn.models import aa_resnet34 as aa_resnet34
     from visattn.models import aa_resnet50 as aa_resnet50
     from visattn.models import aa_resnet101 as aa_resnet101
+    from visattn.models import attention_cnn as attention_cnn
     from visattn.models import create_model as create_model
     from visattn.models import list_models as list_models
+    from visattn.models import resnet18_cifar as resnet18_cifar
     from visattn.models import resnet26 as resnet26
     from visattn.models import resnet38 as resnet38
     from visattn.models import resnet50 as resnet50

@@ -87,7 +87,60 @@ def _torch_mha(state: State) -> State:
     return ours
 
 
-_SOURCES: dict[str, Callable[[State], State]] = {"torch-mha": _torch_mha}
+# Parameters of the official attention-cnn that its classifier never uses, and tables
+# that ours does not keep.
+_UNUSED = ("R", "relative_indices", "attention_mask", "mask_embedding", "cls_embedding")
+_ATTENTION_CNN = (
+    ("features_upscale.", "embed."),
+    ("encoder.layer.", "layers."),
+    ("attention.self.", "attention."),
+    ("attention.output.dense.", "dense."),
+    ("attention.output.LayerNorm.", "norm1."),
+    ("intermediate.dense.", "widen."),
+    ("output.dense.", "narrow."),
+    ("output.LayerNorm.", "norm2."),
+)
+
+
+def _attention_cnn(state: State) -> State:
+    """epfml/attention-cnn -> the layers of `convolution.py` and `attention_cnn`.
+
+    For positions alone, the official row tables belong to the second axis of the map;
+    ours belong to the first, so rows and columns are exchanged.
+    """
+    ours: State = {}
+    for official, value in state.items():
+        prefix, _, leaf = official.rpartition(".")
+        first = official.partition(".")[0]
+        if leaf in _UNUSED or first in ("features_downscale", "pixelizer"):
+            continue
+        alone = f"{prefix.rpartition('.')[0]}.".lstrip(".") + "head_keys_row.weight"
+        rows, cols = ("cols", "rows") if alone in state else ("rows", "cols")
+        kinds = {
+            "row_embeddings.weight": f"relative_{rows}",
+            "col_embeddings.weight": f"relative_{cols}",
+            "head_keys_row.weight": f"head_{rows}",
+            "head_keys_col.weight": f"head_{cols}",
+            "attention_centers": "centers",
+            "attention_spreads": "spreads",
+        }
+        name = official
+        for theirs, here in kinds.items():
+            if name == theirs or name.endswith(f".{theirs}"):
+                name = name.removesuffix(theirs) + here
+        for theirs, here in _ATTENTION_CNN:
+            name = name.replace(theirs, here)
+        layer = name.rpartition(".")[0].rpartition(".")[2]
+        if layer in ("query", "key", "value") and leaf == "weight":
+            value = value[:, :, None, None]
+        _put(ours, name, value)
+    return ours
+
+
+_SOURCES: dict[str, Callable[[State], State]] = {
+    "attention-cnn": _attention_cnn,
+    "torch-mha": _torch_mha,
+}
 
 
 def sources() -> list[str]:

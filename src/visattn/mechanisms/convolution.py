@@ -1,15 +1,18 @@
-"""Convolution by its formula, and the pooling that it shares with attention.
+"""Convolution by its formula, and the attention that can be one.
 
 Shapes: B batch, C input channels, D output channels, H W map, I J output map,
-K1 K2 kernel, N maps (kernel places or heads).
+K1 K2 kernel, N maps (kernel places or heads), E query/key dim, P relative dim.
 """
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Conv2d
 
+from visattn.kernels.relative import relative_attention_2d
+from visattn.kernels.separable import line_softmax, separable_pooling
 from visattn.mechanisms._checks import (
     check_divisible,
     check_float_dtype,
@@ -21,8 +24,17 @@ from visattn.mechanisms._checks import (
 
 __all__ = [
     "Conv2d",  # the library's own module is the third tier of this mechanism
+    "LearnedRelativeAttention2d",
+    "QuadraticAttention2d",
     "conv2d",
     "conv2d_loop",
+    "conv_to_attention",
+    "learned_relative_attention",
+    "learned_relative_attention_loop",
+    "quadratic_attention",
+    "quadratic_attention_loop",
+    "separable_attention",
+    "separable_attention_loop",
     "shift_weights",
     "spatial_pooling",
     "spatial_pooling_loop",
@@ -304,3 +316,835 @@ def shift_weights(
         rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]
     )  # [K, K, H, W, H, W]
     return weights.flatten(0, 1)[None].to(dtype)
+
+
+# Attention by position alone ------------------------------------------------------
+
+
+def _check_separable(x: Tensor, rows: Tensor, columns: Tensor) -> None:
+    check_tensor(x, "x", "B C H W")
+    check_tensor(rows, "rows", "N I H")
+    check_tensor(columns, "columns", "N J W")
+    check_same_kind(x=x, rows=rows, columns=columns)
+    H, W = x.shape[2:]
+    if rows.shape[2] != H or columns.shape[2] != W or len(rows) != len(columns):
+        raise ValueError(
+            f"rows must be [N, I, {H}] and columns [N, J, {W}] for x {shape_of(x)}, "
+            f"got {shape_of(rows)} and {shape_of(columns)}"
+        )
+
+
+def separable_attention_loop(
+    x: Float[Tensor, "B C H W"],
+    rows: Float[Tensor, "N I H"],
+    columns: Float[Tensor, "N J W"],
+) -> Float[Tensor, "B N C I J"]:
+    """Separable attention, one query and one key pixel at a time.
+
+    Same arguments, result and errors as `separable_attention`, of which it is the
+    oracle.
+    """
+    _check_separable(x, rows, columns)
+    B, C, H, W = x.shape
+    (N, height), width = rows.shape[:2], columns.shape[1]
+    pixels = []
+    for n in range(N):
+        for i in range(height):
+            for j in range(width):
+                y_ij = x.new_zeros(B, C)
+                for a in range(H):
+                    for b in range(W):
+                        y_ij = y_ij + rows[n, i, a] * columns[n, j, b] * x[:, :, a, b]
+                pixels.append(y_ij)
+    return torch.stack(pixels, dim=-1).reshape(B, C, N, height, width).transpose(1, 2)
+
+
+def separable_attention(
+    x: Float[Tensor, "B C H W"],
+    rows: Float[Tensor, "N I H"],
+    columns: Float[Tensor, "N J W"],
+) -> Float[Tensor, "B N C I J"]:
+    r"""Pool a map with weights that are a row part times a column part.
+
+    .. math:: y^n_{ij} = \sum_{a,b} R^n_{ia}\, C^n_{jb}\, x_{ab}
+
+    Two matrix products, O(HW (H + W)) for each channel in place of O((HW)^2).
+
+    Args:
+        x: Map [B, C, H, W].
+        rows: R, [N, I, H].
+        columns: C, [N, J, W].
+
+    Returns:
+        [B, N, C, I, J], before heads are mixed.
+
+    Raises:
+        TypeError: Not floating-point tensors, different dtypes.
+        ValueError: Shapes that do not fit, different devices.
+
+    Source: a remark of ours on [cordonnier2020]. Chapter: equivalence/theorem.
+    """
+    _check_separable(x, rows, columns)
+    y = separable_pooling(x.permute(0, 2, 3, 1), rows, columns)  # [B, N, I, J, C]
+    return y.permute(0, 1, 4, 2, 3)
+
+
+Positions = tuple[Tensor, Tensor]
+"""Rows [I] and columns [J] of the queries, counted in pixels of the key map."""
+
+
+def _check_heads(x: Tensor, matrices: Tensor, **heads: Tensor) -> None:
+    """Map, value matrices and one entry of each further argument for each head."""
+    check_tensor(x, "x", "B C H W")
+    check_tensor(matrices, "matrices", "N D C")
+    check_same_kind(x=x, matrices=matrices, **heads)
+    N, _, C = matrices.shape
+    if x.shape[1] != C or any(len(head) != N for head in heads.values()):
+        got = ", ".join(f"{name} {shape_of(head)}" for name, head in heads.items())
+        raise ValueError(
+            f"matrices must be [N, D, C] with C of x and N of the heads, got x "
+            f"{shape_of(x)}, matrices {shape_of(matrices)}, {got}"
+        )
+
+
+def _check_quadratic(
+    x: Tensor,
+    centers: Tensor,
+    spreads: Tensor,
+    matrices: Tensor,
+    queries: Positions | None,
+) -> Positions:
+    """Check the arguments of `quadratic_attention`; return the queries' positions."""
+    check_tensor(centers, "centers", "N 2")
+    if not isinstance(spreads, Tensor) or spreads.ndim not in (1, 3):
+        got = shape_of(spreads) if isinstance(spreads, Tensor) else repr(spreads)
+        raise ValueError(f"spreads must be [N] or [N, 2, 2], got {got}")
+    check_tensor(spreads, "spreads", "N" if spreads.ndim == 1 else "N 2 2")
+    _check_heads(x, matrices, centers=centers, spreads=spreads)
+    if centers.shape[1] != 2 or spreads.shape[1:] not in ((), (2, 2)):
+        raise ValueError(
+            f"centers must be [N, 2] and spreads [N] or [N, 2, 2], got "
+            f"{shape_of(centers)} and {shape_of(spreads)}"
+        )
+    if queries is None:
+        rows, columns = (
+            torch.arange(n, dtype=x.dtype, device=x.device) for n in x.shape[2:]
+        )
+        return rows, columns
+    for name, line in zip(("rows", "columns"), queries, strict=True):
+        check_tensor(line, f"{name} of queries", "I")
+    check_same_kind(x=x, rows=queries[0], columns=queries[1])
+    return queries
+
+
+def quadratic_attention_loop(
+    x: Float[Tensor, "B C H W"],
+    centers: Float[Tensor, "N 2"],
+    spreads: Float[Tensor, "N"] | Float[Tensor, "N 2 2"],
+    matrices: Float[Tensor, "N D C"],
+    *,
+    queries: Positions | None = None,
+    return_attention: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Attention to a shifted place, one query and one key pixel at a time.
+
+    Same arguments, result and errors as `quadratic_attention`, of which it is the
+    oracle.
+    """
+    rows, columns = _check_quadratic(x, centers, spreads, matrices, queries)
+    B, _, H, W = x.shape
+    N, D, _ = matrices.shape
+    outputs, maps = [], []
+    for i in rows:
+        for j in columns:
+            y_ij = x.new_zeros(B, D)
+            for n in range(N):
+                logits = []
+                for a in range(H):
+                    for b in range(W):
+                        offset = torch.stack([a - i, b - j])  # key - query
+                        from_centre = offset - centers[n]
+                        if spreads.ndim == 1:
+                            steps = spreads[n] * from_centre
+                        else:
+                            steps = spreads[n].mT @ from_centre
+                        logits.append(-(steps @ steps) / 2)
+                weights = torch.softmax(torch.stack(logits), dim=0).reshape(H, W)
+                mean = x.new_zeros(B, x.shape[1])
+                for a in range(H):
+                    for b in range(W):
+                        mean = mean + weights[a, b] * x[:, :, a, b]
+                y_ij = y_ij + mean @ matrices[n].mT
+                maps.append(weights)
+            outputs.append(y_ij)
+    y = torch.stack(outputs, dim=-1).reshape(B, D, len(rows), len(columns))
+    attention = torch.stack(maps).reshape(len(rows), len(columns), N, H, W)
+    attention = attention.permute(2, 0, 1, 3, 4).expand(B, -1, -1, -1, -1, -1)
+    return (y, attention) if return_attention else y
+
+
+def _from_centres(
+    shape: torch.Size, centers: Tensor, queries: Positions
+) -> tuple[Tensor, Tensor]:
+    """Key minus query minus centre along both axes: [N, I, H] and [N, J, W]."""
+    parts = []
+    for axis, line in enumerate(queries):
+        keys = torch.arange(shape[2 + axis], dtype=line.dtype, device=line.device)
+        offset = keys - line[:, None]  # [I, H]
+        parts.append(offset - centers[:, axis, None, None])
+    return parts[0], parts[1]
+
+
+def quadratic_attention(
+    x: Float[Tensor, "B C H W"],
+    centers: Float[Tensor, "N 2"],
+    spreads: Float[Tensor, "N"] | Float[Tensor, "N 2 2"],
+    matrices: Float[Tensor, "N D C"],
+    *,
+    queries: Positions | None = None,
+    return_attention: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    r"""Heads that look at a fixed shift from the query, with a Gaussian round it.
+
+    .. math:: y_{ij} = \sum_n M_n \sum_{a,b} p_n(i,j,a,b)\, x_{ab}, \qquad
+        p_n = \operatorname{softmax}_{ab}\left(-\tfrac12 (\delta - \Delta_n)^\top
+        \Sigma_n^{-1} (\delta - \Delta_n)\right), \quad \delta = (a - i, b - j)
+
+    With one spread s for each head, the inverse covariance is s^2 times the identity:
+    this is the quadratic encoding with alpha = s^2 / 2. The weights are then a row part
+    times a column part, and no map of H x W x H x W weights is made. A full covariance
+    does not factorise; there the maps are made, one image's worth for all heads.
+
+    Args:
+        x: Map [B, C, H, W].
+        centers: Delta, (row, column) in pixels, [N, 2].
+        spreads: s [N], or S [N, 2, 2] with inverse covariance S S^T; in 1 / pixels.
+        matrices: M, the value matrices, [N, D, C].
+        queries: Rows [I] and columns [J] of the queries in pixels of the map; they may
+            lie outside. By default every pixel.
+        return_attention: Also return the weights.
+
+    Returns:
+        y [B, D, I, J], or (y, attention [B, N, I, J, H, W]); the weights do not depend
+        on the image, and are stored once.
+
+    Raises:
+        TypeError: Not floating-point tensors, different dtypes.
+        ValueError: Shapes that do not fit, different devices.
+
+    Source: eq. 9 and section 4.1 of [cordonnier2020]. Chapter: equivalence/theorem.
+    """
+    queries = _check_quadratic(x, centers, spreads, matrices, queries)
+    rows, columns = _from_centres(x.shape, centers, queries)
+    if spreads.ndim == 1:
+        half = spreads[:, None, None].square() / 2
+        rows = line_softmax(-half * rows.square())  # [N, I, H]
+        columns = line_softmax(-half * columns.square())  # [N, J, W]
+        return _mix(x, rows, columns, matrices, return_attention)
+    inverse = spreads @ spreads.mT  # [N, 2, 2]
+    rows, columns = rows[:, :, None, :, None], columns[:, None, :, None, :]
+    aa, ab, bb = (
+        inverse[:, m, n, None, None, None, None] for m, n in ((0, 0), (0, 1), (1, 1))
+    )
+    # A sum of three terms; the middle one is why it does not factorise.
+    logits = -(aa * rows**2 + 2 * ab * rows * columns + bb * columns**2) / 2
+    attention = logits.flatten(-2).softmax(dim=-1).unflatten(-1, x.shape[2:])
+    pooled = torch.einsum("nijkl,bckl->bnijc", attention, x)
+    y = torch.einsum("bnijc,ndc->bdij", pooled, matrices)
+    return (y, attention.expand(len(x), *attention.shape)) if return_attention else y
+
+
+def _mix(
+    x: Tensor, rows: Tensor, columns: Tensor, matrices: Tensor, return_attention: bool
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Pool by lines, then one value matrix for each head, then the sum of heads."""
+    pooled = separable_pooling(x.permute(0, 2, 3, 1), rows, columns)  # [B, N, I, J, C]
+    y = torch.einsum("bnijc,ndc->bdij", pooled, matrices)
+    if not return_attention:
+        return y
+    attention = rows[:, :, None, :, None] * columns[:, None, :, None, :]
+    return y, attention.expand(len(x), *attention.shape)  # [B, N, I, J, H, W]
+
+
+def _head_matrices(value: nn.Conv2d, num_heads: int) -> Tensor:
+    """The weight [D, N*C, 1, 1] as value matrices [N, D, C]."""
+    weight = value.weight.flatten(1)  # [D, N*C]
+    return torch.unflatten(weight, 1, (num_heads, -1)).transpose(0, 1)
+
+
+def _add_bias(y: Tensor, value: nn.Conv2d) -> Tensor:
+    return y if value.bias is None else y + value.bias[:, None, None]
+
+
+class QuadraticAttention2d(nn.Module):
+    r"""Attention with the quadratic encoding: heads look at learned shifts.
+
+    .. math:: y_{ij} = b + \sum_n M_n \sum_{a,b} p_n(i,j,a,b)\, x_{ab}
+
+    with the weights of `quadratic_attention`. They do not depend on the image. With
+    hard heads on a grid this is a convolution, see `conv_to_attention`.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        num_heads: N.
+        isotropic: One spread for each head; otherwise a 2 x 2 matrix.
+        bias: Whether the output has a bias.
+
+    Raises:
+        TypeError: A size that is not an integer.
+        ValueError: A size below 1.
+
+    `value` maps the means of all heads, head after head, to the output: it is the
+    paper's W_val W_out, for heads as wide as the input. The centres start with a
+    standard deviation of 2 pixels, the spreads at 1 (isotropic) or at the identity
+    with a deviation of 0.01, as in the official code. Any map size works.
+
+    Differences from the official code: it keeps a table of offsets for 50 x 50 pixels
+    and a map of weights for all pairs; here neither is made for isotropic heads.
+
+    Source: section 3.3 and appendix of [cordonnier2020]. Chapter: equivalence/theorem.
+
+    Example:
+        >>> import torch
+        >>> layer = QuadraticAttention2d(6, 4, num_heads=9)
+        >>> layer(torch.zeros(2, 6, 5, 7)).shape
+        torch.Size([2, 4, 5, 7])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_heads: int,
+        isotropic: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        check_positive(
+            in_channels=in_channels, out_channels=out_channels, num_heads=num_heads
+        )
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.num_heads, self.isotropic = num_heads, isotropic
+        self.centers = nn.Parameter(torch.empty(num_heads, 2).normal_(0, 2))
+        start = (
+            torch.ones(num_heads) if isotropic else torch.eye(2).repeat(num_heads, 1, 1)
+        )
+        self.spreads = nn.Parameter(start + torch.empty_like(start).normal_(0, 0.01))
+        self.value = nn.Conv2d(num_heads * in_channels, out_channels, 1, bias=bias)
+
+    def forward(
+        self, x: Float[Tensor, "B C H W"], return_attention: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Attend.
+
+        Args:
+            x: Map [B, in_channels, H, W].
+            return_attention: Also return the weights.
+
+        Returns:
+            y [B, out_channels, H, W], or (y, attention [B, N, H, W, H, W]).
+
+        Raises:
+            TypeError: x is not a floating-point tensor.
+            ValueError: Wrong rank or channels, or an empty map.
+        """
+        _check_input(x, self.in_channels)
+        keys, queries = self._canvas(x)
+        result = quadratic_attention(
+            keys,
+            self.centers.to(x.dtype),
+            self.spreads.to(x.dtype),
+            _head_matrices(self.value, self.num_heads).to(x.dtype),
+            queries=queries,
+            return_attention=return_attention,
+        )
+        if isinstance(result, tuple):
+            return _add_bias(result[0], self.value), result[1]
+        return _add_bias(result, self.value)
+
+    def _canvas(self, x: Tensor) -> tuple[Tensor, Positions | None]:
+        """The map of the keys and where in it the queries lie: here, everywhere."""
+        return x, None
+
+    def extra_repr(self) -> str:
+        """Sizes, for ``print(module)``."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, num_heads={self.num_heads}, "
+            f"isotropic={self.isotropic}"
+        )
+
+
+def _check_input(x: Tensor, in_channels: int) -> None:
+    check_tensor(x, "x", "B C H W")
+    if x.shape[1] != in_channels:
+        raise ValueError(
+            f"x must have in_channels={in_channels}, got shape {shape_of(x)}"
+        )
+
+
+# Theorem 1 ------------------------------------------------------------------------
+
+
+class _ConvolutionAsAttention(QuadraticAttention2d):
+    """The layer that `conv_to_attention` returns: it knows the convolution's border.
+
+    The queries stand where the middle of the kernel would stand, with the
+    convolution's stride. Replicate padding needs no padding at all: a head that aims
+    outside the image finds the nearest pixel. Other paddings are added first; then no
+    head aims outside.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        K1, K2 = _sizes(conv.kernel_size)
+        super().__init__(
+            conv.in_channels, conv.out_channels, K1 * K2, bias=conv.bias is not None
+        )
+        self.kernel_size, self.stride = (K1, K2), _sizes(conv.stride)
+        self.dilation, self.padding_mode = _sizes(conv.dilation), conv.padding_mode
+        sides = conv._reversed_padding_repeated_twice  # left, right, top, bottom
+        self.padding = (sides[2], sides[3], sides[0], sides[1])
+
+    def _canvas(self, x: Tensor) -> tuple[Tensor, Positions]:
+        padding, keys = self.padding, x
+        lines = []
+        for axis in range(2):
+            before, after = padding[2 * axis], padding[2 * axis + 1]
+            span = self.dilation[axis] * (self.kernel_size[axis] - 1)
+            room = x.shape[2 + axis] + before + after - span - 1
+            if room < 0:
+                raise ValueError(
+                    f"the kernel spans {span + 1} pixels of axis {'HW'[axis]}, the "
+                    f"padded map has {room + span + 1}: x {shape_of(x)}, "
+                    f"kernel_size={self.kernel_size}, dilation={self.dilation}"
+                )
+            count = room // self.stride[axis] + 1
+            start = self._middle(axis) - before * (self.padding_mode == "replicate")
+            line = torch.arange(count, dtype=x.dtype, device=x.device)
+            lines.append(start + self.stride[axis] * line)
+        if self.padding_mode != "replicate" and any(padding):
+            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+            keys = F.pad(x, (*padding[2:], *padding[:2]), mode=mode)
+        return keys, (lines[0], lines[1])
+
+    def _middle(self, axis: int) -> int:
+        """Pixels from the first place of the kernel to the one under the query."""
+        return self.dilation[axis] * ((self.kernel_size[axis] - 1) // 2)
+
+    def extra_repr(self) -> str:
+        """Sizes, for ``print(module)``."""
+        return (
+            f"{super().extra_repr()}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}, padding={self.padding}, dilation={self.dilation}, "
+            f"padding_mode={self.padding_mode!r}"
+        )
+
+
+def _sizes(value: tuple[int, ...]) -> tuple[int, int]:
+    return value[0], value[1]
+
+
+def conv_to_attention(conv: nn.Conv2d, alpha: float = 46.0) -> QuadraticAttention2d:
+    r"""Theorem 1: the attention layer that equals a convolution.
+
+    .. math:: \Delta_n = \ell\,(n_1 - m_1,\, n_2 - m_2), \qquad
+        M_n = W_{n_1 n_2}, \qquad n = n_1 K_2 + n_2
+
+    One head for each place of the kernel, row by row; it looks at that place's offset
+    from the query, and its value matrix is the kernel's matrix there. The kernel's
+    middle is m = (K - 1) // 2, the dilation l.
+
+    Args:
+        conv: Any convolution in two dimensions: kernels odd, even or rectangular, with
+            stride, dilation, groups, bias, and any padding and padding mode. It stays
+            as it is; the weights are copied.
+        alpha: How hard the heads look: a pixel at distance d from a head's place has
+            exp(-alpha d^2) times the weight of the place. At 46 this is 1e-20, below
+            the rounding of float64.
+
+    Returns:
+        A `QuadraticAttention2d` with K1 * K2 heads, in the dtype, on the device and in
+        the mode of ``conv``. It can be trained further.
+
+    Raises:
+        TypeError: conv is not a ``torch.nn.Conv2d``, or has no size yet (a lazy one).
+        ValueError: alpha is not a positive finite number.
+
+    The border: over the bare image, a head that aims outside attends to the nearest
+    pixel. This is replicate padding exactly. For zeros (or reflection, or a circle) the
+    image is padded, attended to, and only the queries of the convolution are kept.
+
+    Source: theorem 1 of [cordonnier2020]; stride and dilation after its remarks; the
+    border is ours. Chapter: equivalence/theorem.
+
+    Example:
+        >>> import torch
+        >>> conv = torch.nn.Conv2d(3, 8, 3, padding=1).double()
+        >>> x = torch.randn(1, 3, 6, 7).double()
+        >>> bool((conv_to_attention(conv)(x) - conv(x)).abs().max() < 1e-12)
+        True
+    """
+    if not isinstance(conv, nn.Conv2d) or isinstance(conv, nn.LazyConv2d):
+        raise TypeError(
+            f"conv must be a torch.nn.Conv2d with its sizes set, got {conv!r}"
+        )
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+        raise TypeError(f"alpha must be a number, got {alpha!r}")
+    if not 0 < alpha < float("inf"):
+        raise ValueError(f"alpha must be positive and finite, got {alpha}")
+    weight = conv.weight.detach()
+    layer = _ConvolutionAsAttention(conv).to(weight.device, weight.dtype)
+    D, Cg, K1, K2 = weight.shape
+    places = torch.cartesian_prod(torch.arange(K1), torch.arange(K2))  # [K1*K2, 2]
+    centers = places.reshape(-1, 2) * torch.tensor(layer.dilation)
+    middle = torch.tensor([layer._middle(axis) for axis in range(2)])
+    matrices = weight.new_zeros(D, K1 * K2, conv.in_channels)
+    for g in range(conv.groups):
+        out, inside = (slice(g * n, (g + 1) * n) for n in (D // conv.groups, Cg))
+        matrices[out, :, inside] = weight[out].flatten(2).mT
+    with torch.no_grad():
+        layer.centers.copy_(centers - middle)
+        layer.spreads.fill_((2 * alpha) ** 0.5)
+        layer.value.weight.copy_(matrices.flatten(1)[:, :, None, None])
+        if conv.bias is not None and layer.value.bias is not None:
+            layer.value.bias.copy_(conv.bias)
+    return layer.train(conv.training)
+
+
+# Learned relative encoding --------------------------------------------------------
+
+
+def _check_learned(
+    x: Tensor,
+    rel_rows: Tensor,
+    rel_cols: Tensor,
+    matrices: Tensor,
+    head_rows: Tensor | None,
+    head_cols: Tensor | None,
+    query: Tensor | None,
+    key: Tensor | None,
+) -> None:
+    check_tensor(rel_rows, "rel_rows", "M P")
+    check_tensor(rel_cols, "rel_cols", "M P")
+    _check_heads(x, matrices)
+    check_same_kind(x=x, rel_rows=rel_rows, rel_cols=rel_cols)
+    H, W = x.shape[2:]
+    M, P = rel_rows.shape
+    if rel_cols.shape != rel_rows.shape or M % 2 == 0 or max(H, W) > (M + 1) // 2:
+        raise ValueError(
+            f"rel_rows and rel_cols must be [2 M - 1, P] with M at least {max(H, W)} "
+            f"for a map of {H} x {W}, got {shape_of(rel_rows)} and {shape_of(rel_cols)}"
+        )
+    if (head_rows is None) != (head_cols is None):
+        raise ValueError("head_rows and head_cols must both be given or both be None")
+    alone = query is None and key is None
+    content = query is not None and key is not None
+    if (head_rows is None and query is None) or not (
+        alone or content or (head_rows is None and key is None)
+    ):
+        raise ValueError(
+            "give head_rows and head_cols (positions alone, or with query and key), or "
+            "query (q.r), or query and key (q.r and content)"
+        )
+    N = len(matrices)
+    for name, head in (("head_rows", head_rows), ("head_cols", head_cols)):
+        if head is not None:
+            check_tensor(head, name, "N P")
+            if tuple(head.shape) != (N, P):
+                raise ValueError(f"{name} must be [{N}, {P}], got {shape_of(head)}")
+    width = "E" if head_rows is not None or query is None else str(2 * P)
+    for name, part in (("query", query), ("key", key)):
+        if part is not None:
+            check_tensor(part, name, "B N H W E")
+            check_same_kind(x=x, **{name: part})
+            same = query is not None and part.shape == query.shape
+            if tuple(part.shape[:4]) != (len(x), N, H, W) or not same:
+                raise ValueError(
+                    f"{name} must be [{len(x)}, {N}, {H}, {W}, {width}], "
+                    f"got {shape_of(part)}"
+                )
+    if head_rows is None and query is not None and query.shape[-1] != 2 * P:
+        raise ValueError(
+            f"query must have 2 P = {2 * P} channels for tables of width {P}, "
+            f"got {shape_of(query)}"
+        )
+
+
+def learned_relative_attention_loop(
+    x: Float[Tensor, "B C H W"],
+    rel_rows: Float[Tensor, "M P"],
+    rel_cols: Float[Tensor, "M P"],
+    matrices: Float[Tensor, "N D C"],
+    *,
+    head_rows: Float[Tensor, "N P"] | None = None,
+    head_cols: Float[Tensor, "N P"] | None = None,
+    query: Float[Tensor, "B N H W E"] | None = None,
+    key: Float[Tensor, "B N H W E"] | None = None,
+    return_attention: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Attention with learned relative vectors, one query and one key at a time.
+
+    Same arguments, result and errors as `learned_relative_attention`, of which it is
+    the oracle.
+    """
+    heads = (head_rows, head_cols)
+    _check_learned(x, rel_rows, rel_cols, matrices, *heads, query, key)
+    B, _, H, W = x.shape
+    N, D, _ = matrices.shape
+    M, P = (len(rel_rows) + 1) // 2, rel_rows.shape[1]
+    outputs, maps = [], []
+    for image in range(B):
+        for i in range(H):
+            for j in range(W):
+                y_ij = x.new_zeros(D)
+                for n in range(N):
+                    logits = []
+                    for a in range(H):
+                        for b in range(W):
+                            r_row, r_col = (
+                                rel_rows[a - i + M - 1],
+                                rel_cols[b - j + M - 1],
+                            )
+                            logit = x.new_zeros(())
+                            if head_rows is not None and head_cols is not None:
+                                logit = logit + head_rows[n] @ r_row
+                                logit = logit + head_cols[n] @ r_col
+                            if query is not None:
+                                q = query[image, n, i, j] / query.shape[-1] ** 0.5
+                                if head_rows is None:
+                                    logit = logit + q[:P] @ r_row + q[P:] @ r_col
+                                if key is not None:
+                                    logit = logit + q @ key[image, n, a, b]
+                            logits.append(logit)
+                    weights = torch.softmax(torch.stack(logits), dim=0).reshape(H, W)
+                    mean = x.new_zeros(x.shape[1])
+                    for a in range(H):
+                        for b in range(W):
+                            mean = mean + weights[a, b] * x[image, :, a, b]
+                    y_ij = y_ij + matrices[n] @ mean
+                    maps.append(weights)
+                outputs.append(y_ij)
+    y = torch.stack(outputs).reshape(B, H, W, D).permute(0, 3, 1, 2)
+    attention = torch.stack(maps).reshape(B, H, W, N, H, W).permute(0, 3, 1, 2, 4, 5)
+    return (y, attention) if return_attention else y
+
+
+def _offsets(table: Tensor, length: int) -> Tensor:
+    """Rows of a table for all pairs on a line: [2 M - 1, P] -> [L, L, P]."""
+    middle = (len(table) - 1) // 2
+    return table[middle - length + 1 : middle + length].unfold(0, length, 1).flip(0).mT
+
+
+def learned_relative_attention(
+    x: Float[Tensor, "B C H W"],
+    rel_rows: Float[Tensor, "M P"],
+    rel_cols: Float[Tensor, "M P"],
+    matrices: Float[Tensor, "N D C"],
+    *,
+    head_rows: Float[Tensor, "N P"] | None = None,
+    head_cols: Float[Tensor, "N P"] | None = None,
+    query: Float[Tensor, "B N H W E"] | None = None,
+    key: Float[Tensor, "B N H W E"] | None = None,
+    return_attention: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    r"""Attention with a learned vector for each row offset and each column offset.
+
+    .. math:: \text{positions alone:}\quad A_n = w^{row}_n \cdot r^{row}_{a-i} +
+        w^{col}_n \cdot r^{col}_{b-j}
+
+    .. math:: \text{with queries:}\quad A_n = \frac{1}{\sqrt{E}} \left(
+        q^{row}_{ij} \cdot r^{row}_{a-i} + q^{col}_{ij} \cdot r^{col}_{b-j}
+        + q_{ij} \cdot k_{ab} \right)
+
+    where the two halves of a query meet rows and columns. The weights are the softmax
+    of A over all pixels, and each head has its value matrix, as in
+    `quadratic_attention`. Positions alone factorise into rows and columns. Given head
+    vectors, queries and keys together, the content is added to the positions alone.
+
+    Args:
+        x: Map [B, C, H, W].
+        rel_rows: [2 M - 1, P]; row m belongs to row offset m - (M - 1).
+        rel_cols: [2 M - 1, P], for column offsets. M is at least H and W.
+        matrices: Value matrices [N, D, C].
+        head_rows: w^row [N, P].
+        head_cols: w^col [N, P].
+        query: [B, N, H, W, E], not scaled; E = 2 P where it meets the tables.
+        key: [B, N, H, W, E]. None leaves the content out.
+        return_attention: Also return the weights.
+
+    Returns:
+        y [B, D, H, W], or (y, attention [B, N, H, W, H, W]).
+
+    Raises:
+        TypeError: Not floating-point tensors, different dtypes.
+        ValueError: Shapes that do not fit, a map larger than the tables, or a set of
+            arguments that is none of the above.
+
+    Source: section 4.1 and 4.3 of [cordonnier2020]. Chapter: equivalence/heads.
+    """
+    heads = (head_rows, head_cols)
+    _check_learned(x, rel_rows, rel_cols, matrices, *heads, query, key)
+    H, W = x.shape[2:]
+    by_row, by_col = _offsets(rel_rows, H), _offsets(rel_cols, W)  # [H, H, P]
+    if head_rows is not None and head_cols is not None:
+        rows = torch.einsum("np,iap->nia", head_rows, by_row)
+        cols = torch.einsum("np,jbp->njb", head_cols, by_col)
+        if query is None or key is None:
+            lines = line_softmax(rows), line_softmax(cols)
+            return _mix(x, *lines, matrices, return_attention)
+        query = query * query.shape[-1] ** -0.5
+        rows = rows[:, :, None].expand(*query.shape[:-1], -1)
+        cols = cols[:, None].expand(*query.shape[:-1], -1)
+    else:
+        assert query is not None
+        query = query * query.shape[-1] ** -0.5
+        half_row, half_col = query.chunk(2, dim=-1)
+        rows = torch.einsum("znijp,iap->znija", half_row, by_row)
+        cols = torch.einsum("znijp,jbp->znijb", half_col, by_col)
+    if key is None:
+        query, key = query[..., :0], query[..., :0]
+    values = x.permute(0, 2, 3, 1)[:, None].expand(-1, len(matrices), -1, -1, -1)
+    attention = None
+    if return_attention:
+        logits = query.flatten(2, 3) @ key.flatten(2, 3).mT  # [B, N, HW, HW]
+        logits = logits.unflatten(3, (H, W)).unflatten(2, (H, W))
+        logits = logits + rows[..., None] + cols[..., None, :]
+        attention = logits.flatten(-2).softmax(dim=-1).unflatten(-1, (H, W))
+        pooled = torch.einsum("bnijkl,bnklc->bnijc", attention, values)
+    else:
+        pooled = relative_attention_2d(query, key, values, rows, cols)
+    y = torch.einsum("bnijc,ndc->bdij", pooled, matrices)
+    return y if attention is None else (y, attention)
+
+
+class LearnedRelativeAttention2d(nn.Module):
+    r"""Attention over a map with learned relative vectors, by row and by column.
+
+    The logits are those of `learned_relative_attention`; every head averages the input
+    itself, and `value` maps the means of all heads to the output.
+
+    Args:
+        in_channels: Channels of the input; even where queries meet the tables.
+        out_channels: Channels of the output.
+        num_heads: N.
+        max_position: M: the largest height and width of a map.
+        content: Add the product of query and key.
+        query_relative: The pixel's query meets the relative vectors; otherwise each
+            head has a vector of its own for this.
+
+    Raises:
+        TypeError: A size that is not an integer.
+        ValueError: A size below 1, an odd number of channels with query_relative.
+
+    Relative vectors have the width of the input, or half of it with query_relative;
+    queries and keys have the width of the input in each head, with biases.
+
+    Differences from the official code: `relative_rows` belongs to rows, the first axis
+    of the map. In the official code for positions alone it belongs to the second axis;
+    `visattn.convert` exchanges the tables.
+
+    Source: section 4.1 of [cordonnier2020]. Chapter: equivalence/heads.
+
+    Example:
+        >>> import torch
+        >>> layer = LearnedRelativeAttention2d(6, 4, 9, content=True)
+        >>> layer(torch.zeros(2, 6, 5, 7)).shape
+        torch.Size([2, 4, 5, 7])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_heads: int,
+        max_position: int = 16,
+        content: bool = False,
+        query_relative: bool = False,
+    ) -> None:
+        super().__init__()
+        check_positive(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            num_heads=num_heads,
+            max_position=max_position,
+        )
+        if query_relative:
+            check_divisible("in_channels", in_channels, "2", 2)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.num_heads, self.max_position = num_heads, max_position
+        self.content, self.query_relative = content, query_relative
+
+        width = in_channels // 2 if query_relative else in_channels
+        self.relative_rows = nn.Parameter(torch.randn(2 * max_position - 1, width))
+        self.relative_cols = nn.Parameter(torch.randn(2 * max_position - 1, width))
+        if query_relative:
+            self.register_parameter("head_rows", None)
+            self.register_parameter("head_cols", None)
+        else:
+            bound = width**-0.5
+            self.head_rows = nn.Parameter(
+                torch.empty(num_heads, width).uniform_(-bound, bound)
+            )
+            self.head_cols = nn.Parameter(
+                torch.empty(num_heads, width).uniform_(-bound, bound)
+            )
+        wide = num_heads * in_channels
+        self.query = (
+            nn.Conv2d(in_channels, wide, 1) if content or query_relative else None
+        )
+        self.key = nn.Conv2d(in_channels, wide, 1) if content else None
+        self.value = nn.Conv2d(wide, out_channels, 1)
+
+    def forward(
+        self, x: Float[Tensor, "B C H W"], return_attention: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Attend.
+
+        Args:
+            x: Map [B, in_channels, H, W], H and W at most max_position.
+            return_attention: Also return the weights.
+
+        Returns:
+            y [B, out_channels, H, W], or (y, attention [B, N, H, W, H, W]).
+
+        Raises:
+            TypeError: x is not a floating-point tensor.
+            ValueError: Wrong rank or channels, an empty map, or one larger than the
+                tables.
+        """
+        _check_input(x, self.in_channels)
+        if max(x.shape[2:]) > self.max_position:
+            raise ValueError(
+                f"x must be at most max_position={self.max_position} pixels high and "
+                f"wide, got shape {shape_of(x)}"
+            )
+        query, key = (
+            None
+            if layer is None
+            else rearrange(layer(x), "B (N E) H W -> B N H W E", N=self.num_heads)
+            for layer in (self.query, self.key)
+        )
+        kind = x.dtype if query is None else query.dtype
+        rows, cols = self.head_rows, self.head_cols
+        result = learned_relative_attention(
+            x.to(kind),
+            self.relative_rows.to(kind),
+            self.relative_cols.to(kind),
+            _head_matrices(self.value, self.num_heads).to(kind),
+            head_rows=None if rows is None else rows.to(kind),
+            head_cols=None if cols is None else cols.to(kind),
+            query=query,
+            key=key,
+            return_attention=return_attention,
+        )
+        if isinstance(result, tuple):
+            return _add_bias(result[0], self.value), result[1]
+        return _add_bias(result, self.value)
+
+    def extra_repr(self) -> str:
+        """Sizes, for ``print(module)``."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, num_heads={self.num_heads}, "
+            f"max_position={self.max_position}, content={self.content}, "
+            f"query_relative={self.query_relative}"
+        )

@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from visattn.models import resnet
+from visattn.models import attention_only, resnet
+from visattn.models.attention_only import AttentionCNN, attention_cnn, resnet18_cifar
 from visattn.models.resnet import (
     ResNet,
     aa_resnet34,
@@ -22,12 +23,15 @@ from visattn.models.resnet import (
 )
 
 __all__ = [
+    "AttentionCNN",
     "ResNet",
     "aa_resnet34",
     "aa_resnet50",
     "aa_resnet101",
+    "attention_cnn",
     "create_model",
     "list_models",
+    "resnet18_cifar",
     "resnet26",
     "resnet34",
     "resnet38",
@@ -39,7 +43,10 @@ __all__ = [
 ]
 
 _MODELS: dict[str, Callable[..., nn.Module]] = {
-    name: getattr(resnet, name) for name in resnet.__all__ if name.islower()
+    name: getattr(module, name)
+    for module in (resnet, attention_only)
+    for name in module.__all__
+    if name.islower()
 }
 
 
