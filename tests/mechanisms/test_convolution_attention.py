@@ -182,6 +182,7 @@ def test_golden_theorem(golden, device):
 PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 @settings(max_examples=150, deadline=None)
 @given(
     kernel=PAIRS,
@@ -196,7 +197,7 @@ PAIRS = st.tuples(st.integers(1, 4), st.integers(1, 4))
     groups=st.integers(1, 2),
     channels=st.tuples(st.integers(1, 2), st.integers(1, 2)),
     bias=st.booleans(),
-    size=st.tuples(st.integers(5, 9), st.integers(5, 9)),
+    size=st.tuples(st.integers(2, 9), st.integers(2, 9)),
 )
 def test_any_convolution(
     kernel, stride, dilation, padding, mode, groups, channels, bias, size
@@ -218,8 +219,8 @@ def test_any_convolution(
     layer = conv_to_attention(conv)
     try:
         expected = conv(x)
-    except RuntimeError:  # the kernel is larger than the padded map
-        with pytest.raises(ValueError, match="kernel spans"):
+    except RuntimeError:  # the map is too small for the kernel or for the padding
+        with pytest.raises(ValueError, match=r"kernel spans|pixels needs a map"):
             layer(x)
         return
     error = (layer(x) - expected).abs().max().item()

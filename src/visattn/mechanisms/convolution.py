@@ -723,9 +723,21 @@ class _ConvolutionAsAttention(QuadraticAttention2d):
             line = torch.arange(count, dtype=x.dtype, device=x.device)
             lines.append(start + self.stride[axis] * line)
         if self.padding_mode != "replicate" and any(padding):
+            self._check_padding(x)
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             keys = F.pad(x, (*padding[2:], *padding[:2]), mode=mode)
         return keys, (lines[0], lines[1])
+
+    def _check_padding(self, x: Tensor) -> None:
+        """Reflection needs a pixel more than it pads; a circle as many."""
+        most = {"reflect": -1, "circular": 0}.get(self.padding_mode)
+        for axis in range(2):
+            wanted = max(self.padding[2 * axis : 2 * axis + 2])
+            if most is not None and wanted > x.shape[2 + axis] + most:
+                raise ValueError(
+                    f"{self.padding_mode} padding of {wanted} pixels needs a map of at "
+                    f"least {wanted - most} on axis {'HW'[axis]}, got {shape_of(x)}"
+                )
 
     def _middle(self, axis: int) -> int:
         """Pixels from the first place of the kernel to the one under the query."""
