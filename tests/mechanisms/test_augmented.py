@@ -159,7 +159,7 @@ class TestBadInput:
             ((4, 8, 3, 4, 6, 4, 5), ValueError, "value_channels=6, num_heads=4"),
             ((4, 8, 3, 4, 12, 4, 5), ValueError, "12.*8"),
             ((4, 8, 2, 4, 4, 4, 5), ValueError, "odd, got 2"),
-            ((4, 8, 3, 4, 4, 4, (5, 0)), ValueError, "width.*0"),
+            ((4, 8, 3, 4, 4, 4, (5, 0)), ValueError, r"size.*\(5, 0\)"),
             ((4, 8, 3, 4, 4, 4.0, 5), TypeError, r"num_heads.*4\.0"),
             ((4, 8, 3, 4, 4, 4, 5.0), TypeError, r"size.*5\.0"),
             ((4, 8, 3, 4, 4, 4, None), TypeError, "size.*None"),

@@ -107,7 +107,7 @@ def test_conv2d_module_is_the_librarys():
         ({"stride": 0}, ValueError, "stride.*0"),
         ({"padding": -1}, ValueError, "padding.*-1"),
         ({"padding": "same"}, TypeError, "padding.*'same'"),
-        ({"dilation": (1, 2, 3)}, TypeError, "dilation"),
+        ({"dilation": (1, 2, 3)}, ValueError, "dilation"),
         ({"groups": 2}, ValueError, "channels=3, groups=2"),
         ({"groups": 0}, ValueError, "groups.*0"),
         ({"stride": 2.0}, TypeError, r"stride.*2\.0"),

@@ -78,6 +78,25 @@ def check_positive(**numbers: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {number}")
 
 
+def check_pair(name: str, value: object, least: int = 1) -> tuple[int, int]:
+    """One integer for both axes of a map, or two: (rows, columns).
+
+    Raises:
+        TypeError: Neither an integer nor a pair of them.
+        ValueError: Below ``least``.
+    """
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{name} must be one integer or two, got {value!r}")
+    rows, columns = pair
+    for number in pair:
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(f"{name} must be one integer or two, got {value!r}")
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    return rows, columns
+
+
 def check_divisible(name: str, number: int, by: str, divisor: int) -> None:
     """Refuse a number that the divisor does not divide.
 

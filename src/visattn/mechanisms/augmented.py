@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from visattn.kernels.relative import relative_attention_2d
 from visattn.mechanisms._checks import (
     check_divisible,
+    check_pair,
     check_positive,
     check_same_kind,
     check_tensor,
@@ -205,12 +206,7 @@ class AAConv2d(nn.Module):
         stride: int = 1,
     ) -> None:
         super().__init__()
-        sides: object = (size, size) if isinstance(size, int) else size
-        if not isinstance(sides, tuple | list):
-            raise TypeError(f"size must be one integer or two (H, W), got {size!r}")
-        if len(sides) != 2:
-            raise ValueError(f"size must be one integer or two (H, W), got {size!r}")
-        height, width = sides
+        height, width = check_pair("size", size)
         check_positive(
             in_channels=in_channels,
             out_channels=out_channels,
@@ -218,8 +214,6 @@ class AAConv2d(nn.Module):
             key_channels=key_channels,
             value_channels=value_channels,
             num_heads=num_heads,
-            height=height,
-            width=width,
             stride=stride,
         )
         check_divisible("key_channels", key_channels, "num_heads", num_heads)

@@ -16,6 +16,7 @@ from visattn.kernels.separable import line_softmax, separable_pooling
 from visattn.mechanisms._checks import (
     check_divisible,
     check_float_dtype,
+    check_pair,
     check_positive,
     check_same_kind,
     check_tensor,
@@ -43,17 +44,6 @@ __all__ = [
 Pair = int | tuple[int, int]
 
 
-def _pair(name: str, value: Pair, least: int) -> tuple[int, int]:
-    pair = value if isinstance(value, tuple | list) else (value, value)
-    if len(pair) != 2 or any(
-        isinstance(n, bool) or not isinstance(n, int) for n in pair
-    ):
-        raise TypeError(f"{name} must be an integer or a pair of them, got {value!r}")
-    if min(pair) < least:
-        raise ValueError(f"{name} must be at least {least}, got {value!r}")
-    return pair[0], pair[1]
-
-
 def _check_conv(
     x: Tensor,
     weight: Tensor,
@@ -68,9 +58,9 @@ def _check_conv(
     check_tensor(weight, "weight", "D C K1 K2")
     check_same_kind(x=x, weight=weight)
     check_positive(groups=groups)
-    strides = _pair("stride", stride, 1)
-    paddings = _pair("padding", padding, 0)
-    dilations = _pair("dilation", dilation, 1)
+    strides = check_pair("stride", stride, 1)
+    paddings = check_pair("padding", padding, 0)
+    dilations = check_pair("dilation", dilation, 1)
     C, D = x.shape[1], weight.shape[0]
     check_divisible("channels", C, "groups", groups)
     check_divisible("output channels", D, "groups", groups)
