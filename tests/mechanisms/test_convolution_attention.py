@@ -270,6 +270,23 @@ def test_the_layer_keeps_dtype_mode_and_numbers():
     assert torch.equal(conv.weight, before)
 
 
+def test_half_precision_keeps_its_places():
+    x = torch.zeros(1, 1, 1, 600, dtype=torch.bfloat16)
+    x[..., 501] = 1
+    conv = nn.Conv2d(1, 1, (1, 3), padding=(0, 1), bias=False).bfloat16()
+    torch.testing.assert_close(conv_to_attention(conv)(x), conv(x))
+    layer = QuadraticAttention2d(1, 1, 1)
+    with torch.no_grad():  # a centre that bfloat16 cannot hold
+        layer.centers.copy_(torch.tensor([[0.0, 1.3125 + 2**-9]]))
+    low = quadratic_attention(
+        x, layer.centers, layer.spreads, torch.ones(1, 1, 1).bfloat16()
+    )
+    high = quadratic_attention(
+        x.float(), layer.centers, layer.spreads, torch.ones(1, 1, 1)
+    )
+    torch.testing.assert_close(low, high.bfloat16())
+
+
 def test_float32_is_exact_too():
     torch.manual_seed(0)
     conv = nn.Conv2d(3, 4, 5, padding=2, padding_mode="replicate")

@@ -387,7 +387,13 @@ def _check_heads(x: Tensor, matrices: Tensor, **heads: Tensor) -> None:
     """Map, value matrices and one entry of each further argument for each head."""
     check_tensor(x, "x", "B C H W")
     check_tensor(matrices, "matrices", "N D C")
-    check_same_kind(x=x, matrices=matrices, **heads)
+    check_same_kind(x=x, matrices=matrices)
+    check_same_kind(**heads)  # places may be more precise than the map
+    for name, head in heads.items():
+        if head.device != x.device:
+            raise ValueError(
+                f"{name} must be on the device of x, {x.device}, got {head.device}"
+            )
     N, _, C = matrices.shape
     if x.shape[1] != C or any(len(head) != N for head in heads.values()):
         got = ", ".join(f"{name} {shape_of(head)}" for name, head in heads.items())
@@ -417,14 +423,21 @@ def _check_quadratic(
             f"{shape_of(centers)} and {shape_of(spreads)}"
         )
     if queries is None:
-        rows, columns = (
-            torch.arange(n, dtype=x.dtype, device=x.device) for n in x.shape[2:]
-        )
-        return rows, columns
+        return _line(x, x.shape[2]), _line(x, x.shape[3])
     for name, line in zip(("rows", "columns"), queries, strict=True):
         check_tensor(line, f"{name} of queries", "I")
-    check_same_kind(x=x, rows=queries[0], columns=queries[1])
+    check_same_kind(rows=queries[0], columns=queries[1])
+    if queries[0].device != x.device:
+        raise ValueError(
+            f"queries must be on the device of x, {x.device}, got {queries[0].device}"
+        )
     return queries
+
+
+def _line(x: Tensor, length: int) -> Tensor:
+    """Positions along an axis; half precision would round them from 257 on."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return torch.arange(length, dtype=dtype, device=x.device)
 
 
 def quadratic_attention_loop(
@@ -479,8 +492,7 @@ def _from_centres(
     """Key minus query minus centre along both axes: [N, I, H] and [N, J, W]."""
     parts = []
     for axis, line in enumerate(queries):
-        keys = torch.arange(shape[2 + axis], dtype=line.dtype, device=line.device)
-        offset = keys - line[:, None]  # [I, H]
+        offset = _line(line, shape[2 + axis]) - line[:, None]  # [I, H]
         parts.append(offset - centers[:, axis, None, None])
     return parts[0], parts[1]
 
@@ -507,11 +519,12 @@ def quadratic_attention(
 
     Args:
         x: Map [B, C, H, W].
-        centers: Delta, (row, column) in pixels, [N, 2].
+        centers: Delta, (row, column) in pixels, [N, 2]. Like the spreads, in the dtype
+            of x or a finer one.
         spreads: s [N], or S [N, 2, 2] with inverse covariance S S^T; in 1 / pixels.
         matrices: M, the value matrices, [N, D, C].
-        queries: Rows [I] and columns [J] of the queries in pixels of the map; they may
-            lie outside. By default every pixel.
+        queries: Rows [I] and columns [J] of the queries in pixels of the map, of any
+            floating-point dtype; they may lie outside. By default every pixel.
         return_attention: Also return the weights.
 
     Returns:
@@ -525,11 +538,13 @@ def quadratic_attention(
     Source: eq. 9 and section 4.1 of [cordonnier2020]. Chapter: equivalence/theorem.
     """
     queries = _check_quadratic(x, centers, spreads, matrices, queries)
+    precise = torch.promote_types(x.dtype, torch.float32)
+    centers, spreads = centers.to(precise), spreads.to(precise)
     rows, columns = _from_centres(x.shape, centers, queries)
     if spreads.ndim == 1:
         half = spreads[:, None, None].square() / 2
-        rows = line_softmax(-half * rows.square())  # [N, I, H]
-        columns = line_softmax(-half * columns.square())  # [N, J, W]
+        rows = line_softmax(-half * rows.square()).to(x.dtype)  # [N, I, H]
+        columns = line_softmax(-half * columns.square()).to(x.dtype)  # [N, J, W]
         return _mix(x, rows, columns, matrices, return_attention)
     inverse = spreads @ spreads.mT  # [N, 2, 2]
     rows, columns = rows[:, :, None, :, None], columns[:, None, :, None, :]
@@ -539,6 +554,7 @@ def quadratic_attention(
     # A sum of three terms; the middle one is why it does not factorise.
     logits = -(aa * rows**2 + 2 * ab * rows * columns + bb * columns**2) / 2
     attention = logits.flatten(-2).softmax(dim=-1).unflatten(-1, x.shape[2:])
+    attention = attention.to(x.dtype)
     pooled = torch.einsum("nijkl,bckl->bnijc", attention, x)
     y = torch.einsum("bnijc,ndc->bdij", pooled, matrices)
     return (y, attention.expand(len(x), *attention.shape)) if return_attention else y
@@ -643,8 +659,8 @@ class QuadraticAttention2d(nn.Module):
         keys, queries = self._canvas(x)
         result = quadratic_attention(
             keys,
-            self.centers.to(x.dtype),
-            self.spreads.to(x.dtype),
+            self.centers,
+            self.spreads,
             _head_matrices(self.value, self.num_heads).to(x.dtype),
             queries=queries,
             return_attention=return_attention,
@@ -710,8 +726,7 @@ class _ConvolutionAsAttention(QuadraticAttention2d):
                 )
             count = room // self.stride[axis] + 1
             start = self._middle(axis) - before * (self.padding_mode == "replicate")
-            line = torch.arange(count, dtype=x.dtype, device=x.device)
-            lines.append(start + self.stride[axis] * line)
+            lines.append(start + self.stride[axis] * _line(x, count))
         if self.padding_mode != "replicate" and any(padding):
             self._check_padding(x)
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
