@@ -465,3 +465,22 @@ class TestBadInput:
         for function in (attention_stem, attention_stem_loop):
             with pytest.raises(ValueError, match=r"\[K, K, 4\]|\[2, 2, 3\]"):
                 function(x, q, q, v, torch.zeros(2, 2, 3))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_forward_mode_derivative(randn):
+    q, k, v = (randn(1, 2, 4, 5, 4).detach() for _ in range(3))
+    rows, cols = randn(3, 2).detach(), randn(3, 2).detach()
+    tangents = tuple(torch.ones_like(x) * 0.5 for x in (q, k, v, rows, cols))
+
+    def attend(*args):
+        return local_attention(*args, kernel_size=3)
+
+    y, tangent = torch.func.jvp(attend, (q, k, v, rows, cols), tangents)
+    step = 1e-6
+    moved = []
+    for sign in (1, -1):
+        pairs = zip((q, k, v, rows, cols), tangents, strict=True)
+        moved.append(attend(*(x + sign * step * t for x, t in pairs)))
+    torch.testing.assert_close(y, attend(q, k, v, rows, cols))
+    torch.testing.assert_close(tangent, (moved[0] - moved[1]) / (2 * step))
