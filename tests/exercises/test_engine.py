@@ -9,6 +9,8 @@ from torch import nn
 
 from visattn.exercises import check, find, names
 from visattn.exercises._compare import difference
+from visattn.exercises._declare import Exercise, Variant
+from visattn.exercises._engine import grade
 from visattn.exercises._result import BOOK_ROOT
 
 
@@ -433,6 +435,123 @@ def test_nan_in_the_gradient_is_told():
     result = check("attend", patched)
     assert not result
     assert "the gradient for `q` is NaN" in result.message
+
+
+# --- functions that return a module ---------------------------------------------
+
+
+def doubled(linear):
+    """A layer with twice the weight: what the toy exercise asks for."""
+    layer = nn.Linear(linear.in_features, linear.out_features)
+    with torch.no_grad():
+        layer.weight.copy_(2 * linear.weight)
+        layer.bias.copy_(linear.bias)
+    return layer
+
+
+def bias_left(linear):
+    layer = nn.Linear(linear.in_features, linear.out_features)
+    with torch.no_grad():
+        layer.weight.copy_(2 * linear.weight)
+    return layer
+
+
+def draw_linear(random, C, D):
+    linear = torch.nn.utils.skip_init(nn.Linear, C, D)
+    with torch.no_grad():
+        linear.weight.copy_(random.normal(D, C))
+        linear.bias.copy_(random.normal(D))
+    return {"linear": linear}
+
+
+@pytest.fixture
+def toy():
+    return Exercise(
+        name="doubled",
+        oracle=doubled,
+        draw=draw_linear,
+        sizes=({"C": 1, "D": 1}, {"C": 2, "D": 3}),
+        variants=(Variant("bias_left", bias_left, "The bias is left.", "a.html#b"),),
+        section="a.html#b",
+        gradients=False,
+        then=lambda layer, inputs: layer(torch.ones(2, inputs["linear"].in_features)),
+    )
+
+
+def test_a_returned_module_is_run(toy):
+    assert grade(toy, doubled)
+
+    def halved(linear):
+        layer = doubled(linear)
+        layer.weight.data /= 4
+        return layer
+
+    result = grade(toy, halved)
+    assert not result
+    assert "numbers differ" in result.message
+    smallest = dict(result.details)["smallest failing input"]
+    assert smallest.startswith("linear = Linear(in_features=1, out_features=1")
+
+
+def test_a_random_start_is_the_same_in_every_call(toy):
+    assert grade(toy, bias_left).variant == "bias_left"
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    assert toy.answers
+    assert grade(toy, lambda linear: bias_left(linear)).variant == "bias_left"
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("value", [None, ..., NotImplemented])
+def test_an_unwritten_module_is_not_run(toy, value):
+    assert "Nothing here yet" in grade(toy, lambda linear: value).message
+
+
+def test_an_overwritten_module_is_told(toy):
+    def in_place(linear):
+        linear.weight.data *= 2
+        return linear
+
+    def other_size(linear):
+        layer = doubled(linear)
+        linear.out_features = 7
+        return layer
+
+    for function in (in_place, other_size):
+        assert "overwrites its input `linear`" in grade(toy, function).message
+        assert grade(toy, doubled)
+
+
+def test_an_error_of_a_returned_module_shows_its_line(toy):
+    class Breaks(nn.Module):
+        def forward(self, x):
+            return x @ torch.ones(9, 9)  # the broken line
+
+    result = grade(toy, lambda linear: Breaks())
+    assert "Your code raised RuntimeError" in result.message
+    assert "# the broken line" in dict(result.details)["where"]
+
+
+def test_a_module_of_the_wrong_kind_is_told():
+    result = check("conv_to_attention", lambda conv, alpha=46.0: conv.weight)
+    assert "return a module" in result.message
+    assert "got Parameter" in result.message
+    assert "_on_an_image" not in repr(result)
+
+
+def test_gradients_pass_through_a_returned_module():
+    exercise = Exercise(
+        name="scaled",
+        oracle=lambda scale: lambda x: scale * x,
+        draw=lambda random, D: {"scale": random.normal(D)},
+        sizes=({"D": 1}, {"D": 3}),
+        variants=(),
+        section="a.html#b",
+        then=lambda function, inputs: function(torch.full((2, 1), 3.0).double()),
+    )
+    assert grade(exercise, lambda scale: lambda x: x * scale)
+    result = grade(exercise, lambda scale: lambda x: x * scale.detach())
+    assert result.variant == "detached"
 
 
 # --- how it looks ---------------------------------------------------------------

@@ -20,6 +20,7 @@ STEMS = (
     "convolution",
     "augmented",
     "local",
+    "equivalence",
 )
 VARIANTS = [
     pytest.param(name, variant, form, id=f"{name}-{variant.name}-{number}")

@@ -22,6 +22,11 @@ Function = Callable[..., Any]
 _NOT_ASKED = frozenset({"return_attention", "return_terms", "device", "dtype"})
 
 
+def unwritten(value: Any) -> bool:
+    """True for what a function without a body returns."""
+    return value is None or value is Ellipsis or value is NotImplemented
+
+
 class Draw:
     """Random inputs from a generator of their own: the global state stays as it is."""
 
@@ -110,6 +115,10 @@ class Exercise:
         section: where the book explains the right answer.
         gradients: compare gradients as well.
         any_float: the reader chooses the floating dtype (no input sets it).
+        then: for a function that returns a module (or another thing that is not
+            compared as it stands): `then(value, inputs)` runs it and gives what is
+            compared. The function and `then` always see the same random numbers, so
+            a module's initial weights are the same in every call.
     """
 
     name: str
@@ -120,6 +129,7 @@ class Exercise:
     section: str
     gradients: bool = True
     any_float: bool = False
+    then: Callable[[Any, Inputs], Any] | None = None
 
     def case(self, sizes: Mapping[str, Any]) -> Case:
         """Draw the case of these sizes; the same sizes give the same numbers."""
@@ -138,8 +148,17 @@ class Exercise:
 
     def answer(self, case: Case) -> Any:
         """What the oracle says to a case."""
-        positional, keyword = self.arguments(case.inputs)
-        return self.oracle(*positional, **keyword)
+        return self.call(self.oracle, case.inputs)
+
+    def call(self, function: Function, inputs: Inputs) -> Any:
+        """Call a function on inputs, as a reader would; run what it returns."""
+        positional, keyword = self.arguments(inputs)
+        if self.then is None:
+            return function(*positional, **keyword)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            value = function(*positional, **keyword)
+            return value if unwritten(value) else self.then(value, inputs)
 
     @cached_property
     def parameters(self) -> tuple[inspect.Parameter, ...]:

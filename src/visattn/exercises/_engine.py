@@ -1,5 +1,6 @@
 """Grade a reader's function: run it, compare it, name the mistake."""
 
+import copy
 import inspect
 import linecache
 import traceback
@@ -10,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from visattn.exercises._compare import (
     Details,
@@ -23,7 +24,14 @@ from visattn.exercises._compare import (
     numbers,
     relation,
 )
-from visattn.exercises._declare import Case, Exercise, Function, Inputs, Variant
+from visattn.exercises._declare import (
+    Case,
+    Exercise,
+    Function,
+    Inputs,
+    Variant,
+    unwritten,
+)
 from visattn.exercises._result import Result
 
 _SHRINK_TRIES = 60  # a number and not a time: the same answer, the same result
@@ -105,9 +113,8 @@ def _grade(exercise: Exercise, function: Function) -> Result:
 def run(exercise: Exercise, function: Function, inputs: Inputs) -> Attempt:
     """Call a function on copies of the inputs."""
     copies = {name: _copy(value) for name, value in inputs.items()}
-    positional, keyword = exercise.arguments(copies)
     try:
-        value = function(*positional, **keyword)
+        value = exercise.call(function, copies)
     except Exception as error:
         return Attempt(error=error)
     changed = [name for name in inputs if not _untouched(copies[name], inputs[name])]
@@ -117,12 +124,18 @@ def run(exercise: Exercise, function: Function, inputs: Inputs) -> Attempt:
 
 
 def _copy(value: Any) -> Any:
+    if isinstance(value, nn.Module):
+        return copy.deepcopy(value)
     return value.clone() if isinstance(value, Tensor) else value
 
 
 def _untouched(after: Any, before: Any) -> bool:
     if isinstance(after, Tensor):
         return after.shape == before.shape and equal(after, before)
+    if isinstance(after, nn.Module):
+        now, then = after.state_dict(), before.state_dict()
+        same = now.keys() == then.keys() and repr(after) == repr(before)
+        return same and all(_untouched(now[name], then[name]) for name in now)
     return True
 
 
@@ -169,11 +182,7 @@ def _unusable(exercise: Exercise, case: Case, attempt: Attempt) -> Result | None
 
 def _unfinished(exercise: Exercise, attempt: Attempt) -> Result | None:
     stub = isinstance(attempt.error, NotImplementedError) and _is_stub(attempt.error)
-    empty = attempt.error is None and (
-        attempt.value is None
-        or attempt.value is Ellipsis
-        or attempt.value is NotImplemented
-    )
+    empty = attempt.error is None and unwritten(attempt.value)
     if stub:
         message = "Nothing here yet. Write the body, then run this cell again."
     elif empty:
@@ -282,8 +291,7 @@ def _gradients(
         for name, value in inputs.items()
         if isinstance(value, Tensor) and value.is_floating_point()
     }
-    positional, keyword = exercise.arguments({**inputs, **leaves})
-    output = function(*positional, **keyword)
+    output = exercise.call(function, {**inputs, **leaves})
     if not output.requires_grad:
         return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}, False
     steps = torch.arange(output.numel(), dtype=torch.float64).reshape(output.shape)
@@ -586,4 +594,4 @@ def _error_details(function: Function, error: BaseException) -> Details:
 
 def _ours(frame: FrameType) -> bool:
     name = str(frame.f_globals.get("__name__", ""))
-    return name.startswith(("visattn.exercises._", "torch."))
+    return name.startswith(("visattn.exercises.", "torch."))
