@@ -181,8 +181,10 @@ class AAConv2d(nn.Module):
 
     Differences from the paper: its listing starts the tables with mean D^-0.5 and
     standard deviation 1, because the first argument of that initialiser is the mean;
-    here D^-0.5 is the standard deviation. The averaging for a stride is reported, not
-    printed in the listing.
+    here D^-0.5 is the standard deviation. The listing has
+    no stride; here the attention sees the entering map and is averaged after it. The
+    operations that the paper reports for its networks are lower than this gives, see
+    the chapter local/networks.
 
     Source: sections 3.1 and 3.2 of [bello2019]. Chapter: local/augmented.
 

@@ -272,7 +272,7 @@ class LocalAttention2d(nn.Module):
     that exist. The tables start from a normal distribution of variance 1/D, which the
     paper does not state.
 
-    Source: sections 3.1 and 4.1 of [ramachandran2019]. Chapter: local/local.
+    Source: sections 2.2 and 3.1 of [ramachandran2019]. Chapter: local/local.
 
     Example:
         >>> import torch
@@ -451,7 +451,7 @@ def attention_stem(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit.
 
-    Source: section 3.3 of [ramachandran2019]. Chapter: local/networks.
+    Source: section 3.2 and appendix A.1 of [ramachandran2019]. Chapter: local/networks.
     """
     _check_stem(x, query, key, value, mixture)
     H, W = x.shape[2:]
@@ -491,10 +491,10 @@ class AttentionStem2d(nn.Module):
         TypeError: A size that is not an integer.
         ValueError: A size below 1.
 
-    Differences from the paper: one head; the paper states neither the number of heads
-    nor the width of the embeddings.
+    Differences from the paper: one head, where its appendix reports four; the width
+    of the embeddings is our choice.
 
-    Source: section 3.3 of [ramachandran2019]. Chapter: local/networks.
+    Source: section 3.2 and appendix A.1 of [ramachandran2019]. Chapter: local/networks.
     """
 
     def __init__(

@@ -138,6 +138,11 @@ def _attention_stem(in_channels: int, width: int) -> nn.Module:
 class ResNet(nn.Module):
     """A residual network whose spatial layers are given.
 
+    The weight of every ``nn.Conv2d`` starts from a Kaiming normal distribution with
+    fan_out, the 1x1 projections of attention layers included; whatever start such a
+    layer gives its projections is overwritten. Biases, relative tables and the value
+    matrices of the attention stem keep the start of their own layer.
+
     Args:
         depths: Blocks of the four stages.
         block: `BasicBlock` or `Bottleneck`.
@@ -252,38 +257,6 @@ def resnet101(
 # Local attention in place of every spatial convolution -------------------------------
 
 
-def _sasa(
-    depth: int,
-    num_classes: int,
-    in_channels: int,
-    width: int,
-    stem: str,
-    kernel_size: int,
-    num_heads: int,
-    border: Border,
-    groups: tuple[int, ...],
-) -> ResNet:
-    if stem not in ("conv", "attention"):
-        raise ValueError(f"stem must be 'conv' or 'attention', got {stem!r}")
-    if not set(groups) <= {1, 2, 3, 4}:
-        raise ValueError(f"groups must be stages out of 1, 2, 3, 4, got {groups}")
-
-    def spatial(cin: int, cout: int, stride: int, stage: int) -> nn.Module:
-        if stage not in groups:
-            return _conv3x3(cin, cout, stride, stage)
-        return LocalAttention2d(cin, cout, kernel_size, num_heads, stride, border)
-
-    return ResNet(
-        DEPTHS[depth],
-        Bottleneck,
-        spatial,
-        _conv_stem if stem == "conv" else _attention_stem,
-        num_classes,
-        in_channels,
-        width,
-    )
-
-
 def _sasa_resnet(depth: int) -> Callable[..., ResNet]:
     def build(
         *,
@@ -296,16 +269,24 @@ def _sasa_resnet(depth: int) -> Callable[..., ResNet]:
         border: Border = "mask",
         groups: tuple[int, ...] = (1, 2, 3, 4),
     ) -> ResNet:
-        return _sasa(
-            depth,
+        if stem not in ("conv", "attention"):
+            raise ValueError(f"stem must be 'conv' or 'attention', got {stem!r}")
+        if not set(groups) <= {1, 2, 3, 4}:
+            raise ValueError(f"groups must be stages out of 1, 2, 3, 4, got {groups}")
+
+        def spatial(cin: int, cout: int, stride: int, stage: int) -> nn.Module:
+            if stage not in groups:
+                return _conv3x3(cin, cout, stride, stage)
+            return LocalAttention2d(cin, cout, kernel_size, num_heads, stride, border)
+
+        return ResNet(
+            DEPTHS[depth],
+            Bottleneck,
+            spatial,
+            _conv_stem if stem == "conv" else _attention_stem,
             num_classes,
             in_channels,
             width,
-            stem,
-            kernel_size,
-            num_heads,
-            border,
-            groups,
         )
 
     build.__name__ = build.__qualname__ = f"sasa_resnet{depth}"
@@ -326,9 +307,14 @@ def _sasa_resnet(depth: int) -> Callable[..., ResNet]:
         TypeError: A size that is not an integer.
         ValueError: Sizes that do not fit, an unknown stem, a stage out of 1 to 4.
 
-    Differences from the paper: the projections of `LocalAttention2d`.
+    Differences from the paper: the projections of `LocalAttention2d`. In the attention
+    stem (`AttentionStem2d`) one head, where the appendix has four; no relative
+    positions in the logits, as in the appendix, though the printed operations fit
+    better with them; four mixtures and embeddings as wide as the stem, for which we
+    found no number in the paper.
 
-    Source: section 4.1 of [ramachandran2019]. Chapter: local/networks.
+    Source: sections 3.1, 3.2 and 4.1 and appendix A.1 of [ramachandran2019]. Chapter:
+    local/networks.
     """
     return build
 
@@ -355,49 +341,6 @@ def augmented_channels(
     return keys, values
 
 
-def _aa(
-    depth: int,
-    kappa: float,
-    upsilon: float,
-    num_classes: int,
-    in_channels: int,
-    width: int,
-    size: int | tuple[int, int],
-    num_heads: int,
-    relative: bool,
-) -> ResNet:
-    pair = size if isinstance(size, tuple | list) else (size, size)
-    if len(pair) != 2:
-        raise ValueError(f"size must be one integer or two (H, W), got {size!r}")
-    check_positive(height=pair[0], width=pair[1])
-
-    def halve(n: int, times: int) -> int:
-        for _ in range(times):
-            n = -(-n // 2)
-        return n
-
-    def spatial(cin: int, cout: int, stride: int, stage: int) -> nn.Module:
-        if stage == 1:
-            return _conv3x3(cin, cout, stride, stage)
-        # The map that enters: halved by convolution and pooling of the stem, then by
-        # the first block of each stage after the first.
-        times = stage + 1 - (stride == 2)
-        keys, values = augmented_channels(cout, kappa, upsilon, num_heads)
-        entering = (halve(pair[0], times), halve(pair[1], times))
-        return AAConv2d(
-            cin, cout, 3, keys, values, num_heads, entering, relative, stride
-        )
-
-    return ResNet(
-        DEPTHS[depth],
-        BasicBlock if depth == 34 else Bottleneck,
-        spatial,
-        num_classes=num_classes,
-        in_channels=in_channels,
-        width=width,
-    )
-
-
 def _aa_resnet(depth: int, kappa: float, upsilon: float) -> Callable[..., ResNet]:
     def build(
         *,
@@ -408,16 +351,35 @@ def _aa_resnet(depth: int, kappa: float, upsilon: float) -> Callable[..., ResNet
         num_heads: int = 8,
         relative: bool = True,
     ) -> ResNet:
-        return _aa(
-            depth,
-            kappa,
-            upsilon,
-            num_classes,
-            in_channels,
-            width,
-            size,
-            num_heads,
-            relative,
+        pair = size if isinstance(size, tuple | list) else (size, size)
+        if len(pair) != 2:
+            raise ValueError(f"size must be one integer or two (H, W), got {size!r}")
+        check_positive(height=pair[0], width=pair[1])
+
+        def halve(n: int, times: int) -> int:
+            for _ in range(times):
+                n = -(-n // 2)
+            return n
+
+        def spatial(cin: int, cout: int, stride: int, stage: int) -> nn.Module:
+            if stage == 1:
+                return _conv3x3(cin, cout, stride, stage)
+            # The map that enters: halved by convolution and pooling of the stem, then
+            # by the first block of each stage after the first.
+            times = stage + 1 - (stride == 2)
+            keys, values = augmented_channels(cout, kappa, upsilon, num_heads)
+            entering = (halve(pair[0], times), halve(pair[1], times))
+            return AAConv2d(
+                cin, cout, 3, keys, values, num_heads, entering, relative, stride
+            )
+
+        return ResNet(
+            DEPTHS[depth],
+            BasicBlock if depth == 34 else Bottleneck,
+            spatial,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            width=width,
         )
 
     build.__name__ = build.__qualname__ = f"aa_resnet{depth}"
