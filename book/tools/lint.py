@@ -75,8 +75,11 @@ RAW_DIRECTIVES = frozenset(
     literalinclude math mermaid raw sourcecode toctree""".split()  # noqa: SIM905
 )
 FOLDS = frozenset({"dropdown", "toggle"})
+EXPLORERS = frozenset(
+    {"attention_explorer", "gate_explorer", "relation_explorer", "theorem_explorer"}
+)
 # Calls that draw for the page, and so must be given a text alternative.
-DRAWING_CALLS = frozenset({"show", "attention_explorer"})
+DRAWING_CALLS = EXPLORERS | {"show"}
 # Calls that return a bare matplotlib figure.
 FIGURE_MAKERS = frozenset({"attention_grid", "figure", "subplots"})
 
@@ -721,7 +724,7 @@ def _is_figure(item: Item) -> bool:
     """A cell with figure metadata, an explorer, or a figure directive: one each."""
     if item.is_cell:
         tree = python(item.node.text)
-        drawn = tree is not None and _module_level(tree, {"attention_explorer"})
+        drawn = tree is not None and _module_level(tree, EXPLORERS)
         return bool(item.node.figure or drawn)
     return item.node.kind == "directive" and item.node.name == "figure"
 

@@ -443,6 +443,9 @@ LONG = "Two maps of a photograph."
         ('<img src="x.png">', "<img> has no alt text"),
         (cell("attention_explorer(image, a)"), "attention_explorer(...) has no alt="),
         (cell('explore.attention_explorer(i, a, alt="x")'), "has 1 characters"),
+        (cell("theorem_explorer(image)"), "theorem_explorer(...) has no alt="),
+        (cell("relation_explorer(image, w)"), "relation_explorer(...) has no alt="),
+        (cell("gate_explorer(image, r, c)"), "gate_explorer(...) has no alt="),
         (cell("attention_grid(image, a, (0, 0))"), "bare figure"),
         (cell("out = attention_grid(i, a, 0)\nout"), "bare figure"),
     ],
@@ -470,8 +473,9 @@ def test_a_picture_with_words_passes(book: Book, text: str) -> None:
     assert book.problems() == []
 
 
-def test_an_explorer_counts_as_a_figure(book: Book) -> None:
-    explorer = cell(f'attention_explorer(i, a, alt="{LONG}")')
+@pytest.mark.parametrize("name", sorted(lint.EXPLORERS))
+def test_an_explorer_counts_as_a_figure(book: Book, name: str) -> None:
+    explorer = cell(f'{name}(i, a, alt="{LONG}")')
     book.add("\n".join([explorer] * 3))
     assert book.said() == "7 figures before 'Exercises'; the budget is 4 to 6"
 

@@ -1,5 +1,4 @@
 import base64
-import json
 import re
 
 import numpy as np
@@ -13,13 +12,6 @@ from visattn.explore.explorer import MAX_BYTES
 ALT = "A bright disc, and how three heads attend to it."
 
 
-def data_of(explorer):
-    found = re.search(
-        r'<script type="application/json">(.*?)</script>', explorer.html, re.DOTALL
-    )
-    return json.loads(found[1])
-
-
 def decode(data):
     """The weights as the script reads them."""
     N, H, W = len(data["heads"]), data["height"], data["width"]
@@ -30,7 +22,7 @@ def decode(data):
     return weights.reshape(N, H, W, H, W), peaks, spreads.reshape(N + 1, H * W)
 
 
-def test_embedded_data_reproduce_the_attention():
+def test_embedded_data_reproduce_the_attention(data_of):
     weights = attention()
     decoded, peaks, spreads = decode(
         data_of(attention_explorer(picture(), weights, alt=ALT))
@@ -44,7 +36,7 @@ def test_embedded_data_reproduce_the_attention():
     assert np.allclose(spreads[3], np.exp(-(mean * np.log(mean)).sum(-1)), rtol=1e-5)
 
 
-def test_spread_counts_pixels():
+def test_spread_counts_pixels(data_of):
     weights = torch.zeros(1, 2, 2, 2, 2)
     weights[0, 0, 0] = 0.25  # spread over all four
     weights[0, 0, 1, 0, 1] = 1  # one pixel
@@ -55,14 +47,10 @@ def test_spread_counts_pixels():
     assert peaks[0].tolist() == [0.25, 1, 0.5, 0]
 
 
-def test_output_is_self_contained():
-    page = attention_explorer(picture(), attention(), alt=ALT)._repr_html_()
-    assert not re.search(r"https?:|//\w+\.\w", re.sub(r"base64,[^\"]*", "", page))
-    for source in re.findall(r'(?:src|href)="([^"]*)"', page):
-        assert source.startswith(("data:", "#"))
-    assert not re.search(r"\beval\(|new Function|blob:|fetch\(|import\(", page)
-    assert 'aria-label="' + ALT in page
-    assert "visattn-figure" in page  # the static grid
+def test_output_is_self_contained(assert_self_contained):
+    explorer = attention_explorer(picture(), attention(), alt=ALT)
+    assert_self_contained(explorer)
+    assert 'aria-label="' + ALT in explorer.html
 
 
 def test_same_input_same_bytes():
@@ -75,7 +63,7 @@ def test_same_input_same_bytes():
     assert re.search(key, other)[1] != re.search(key, first)[1]
 
 
-def test_names_cannot_break_out_of_the_page():
+def test_names_cannot_break_out_of_the_page(data_of):
     evil = "</script><script>alert(1)</script>"
     explorer = attention_explorer(
         picture(), attention(1), alt=ALT, head_names=[evil], title=evil

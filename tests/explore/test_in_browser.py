@@ -1,31 +1,13 @@
 """The explorer in headless Chromium, with the network cut."""
 
-import os
 import re
-import shutil
 
 import pytest
 from synthetic_attention import attention, picture
 
 from visattn.explore import attention_explorer
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing")
 ALT = "A bright disc, and how three heads attend to it."
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-    None,
-)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-PAGE = (
-    "<!doctype html><html lang=en><head><meta charset=utf-8><title>explorer</title>"
-    '<meta name=viewport content="width=device-width">'
-    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-    "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:\">"
-    "<style>body{{margin:16px;background:{paper};color:{ink};font-family:sans-serif}}"
-    "</style></head><body>{body}</body></html>"
-)
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -35,41 +17,12 @@ def explorer():
     )
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as api:
-        browser = api.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def open_page(browser, explorer):
-    contexts, troubles = [], []
-    harmless = ("data:", "about:", "Canvas2D: Multiple readback")  # the tests read it
+def open_page(open_html, explorer):
+    def opened(*, copies=1, **options):
+        return open_html(explorer.html * copies, **options)
 
-    def note(text):
-        if not text.startswith(harmless):
-            troubles.append(text[:200])
-
-    def opened(*, copies=1, dark=False, wide=900, **options):
-        context = browser.new_context(
-            viewport={"width": wide, "height": 800}, offline=True, **options
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda message: note(message.text))
-        page.on("request", lambda request: note(request.url))
-        paper, ink = ("#121212", "#dddddd") if dark else ("#ffffff", "#222222")
-        body = explorer.html * copies
-        page.set_content(PAGE.format(paper=paper, ink=ink, body=body))
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert troubles == []
+    return opened
 
 
 def centre(page, selector, row, col, nth=0):
@@ -114,7 +67,7 @@ def test_hover_click_and_keys(open_page):
     live = page.locator(".ve-live")
     assert live.get_attribute("aria-live") == "polite"
     said = "Query row 0, column 6. Head 1 looks most at"
-    playwright.expect(live).to_contain_text(said)  # after the keys rest
+    live.get_by_text(said).wait_for(state="attached")  # after the keys rest
 
 
 def test_numbers_are_those_of_the_attention(open_page):
@@ -194,18 +147,11 @@ def test_html_inserted_later_with_its_scripts(open_page, explorer):
     assert page.locator(".ve-view").count() == 1
 
 
-def test_touch_on_a_phone_without_sideways_scroll(open_page):
+def test_touch_on_a_phone_without_sideways_scroll(open_page, assert_fits_a_phone):
     page = open_page(dark=True, wide=390, has_touch=True, is_mobile=True)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert_fits_a_phone(page)
     page.touchscreen.tap(*centre(page, PICKER, 4, 1))
     assert page.locator(".ve-pick .ve-name").inner_text() == "Query: row 4, column 1"
-    for control in page.locator(".visattn-explorer button, .ve-check").all():
-        assert control.bounding_box()["height"] >= 40
-    colours = page.eval_on_selector_all(
-        ".ve-name, .ve-readout, button",
-        "all => all.map(e => getComputedStyle(e).color)",
-    )
-    assert set(colours) == {"rgb(221, 221, 221)"}
 
 
 def test_static_grid_without_javascript(open_page):

@@ -5,10 +5,13 @@ importing this package costs nothing beyond torch.
 """
 
 from visattn.explore._glue import glue
-from visattn.explore.explorer import Explorer, attention_explorer
+from visattn.explore._page import Explorer
+from visattn.explore.explorer import attention_explorer
+from visattn.explore.gate_explorer import gate_explorer
 from visattn.explore.live import LiveView, live
 from visattn.explore.maps import attention_grid, heatmap, overlay, photo
 from visattn.explore.picture import Picture, show
+from visattn.explore.relation_explorer import relation_explorer
 from visattn.explore.style import (
     ATTENTION,
     DIVERGING,
@@ -18,6 +21,7 @@ from visattn.explore.style import (
     Palette,
     subplots,
 )
+from visattn.explore.theorem_explorer import theorem_explorer
 
 __all__ = [
     "ATTENTION",
@@ -31,11 +35,14 @@ __all__ = [
     "Picture",
     "attention_explorer",
     "attention_grid",
+    "gate_explorer",
     "glue",
     "heatmap",
     "live",
     "overlay",
     "photo",
+    "relation_explorer",
     "show",
     "subplots",
+    "theorem_explorer",
 ]

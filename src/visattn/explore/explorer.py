@@ -6,18 +6,9 @@ byte each. Without JavaScript it shows the static grid of `attention_grid`.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import io
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -28,34 +19,19 @@ from visattn.explore._checks import (
     check_names,
     check_query,
 )
+from visattn.explore._page import (
+    MAX_BYTES,
+    SPARE_BYTES,
+    Explorer,
+    colour_table,
+    image_uri,
+    is_thumbnail,
+    page,
+    to_base64,
+)
 from visattn.explore.maps import ALPHA, DIM, GAMMA, attention_grid
 from visattn.explore.picture import check_alt, show
-from visattn.explore.style import ATTENTION, PALETTE
-
-MAX_BYTES = 3_000_000
-"""Largest size of an explorer's HTML."""
-
-_LONGEST = 560  # pixels of the photograph inside an explorer
-
-
-@dataclass(frozen=True)
-class Explorer:
-    """An attention explorer as HTML. Put it last in a cell, and it is shown.
-
-    Attributes:
-        html: The whole output; it refers to nothing outside itself.
-        alt: What the explorer shows, for readers who do not see it.
-    """
-
-    html: str = field(repr=False)
-    alt: str
-
-    def _repr_html_(self) -> str:
-        """Show the explorer in a notebook or on a page."""
-        return self.html
-
-    def __repr__(self) -> str:
-        return f"Explorer: {self.alt}"
+from visattn.explore.style import ATTENTION
 
 
 def attention_explorer(
@@ -112,21 +88,23 @@ def attention_explorer(
         "dim": DIM,
         "alpha": ALPHA,
         "gamma": GAMMA,
-        "colours": _colour_table(),
-        "image": _image_uri(picture),
-        "thumbnail": max(picture.shape[1:]) < 128,
+        "colours": colour_table(ATTENTION),
+        "image": image_uri(picture),
+        "thumbnail": is_thumbnail(picture),
         **_encode(weights),
     }
     fallback = show(
         attention_grid(picture, attention, start, head_names=names),
         alt=f"{alt} Attention maps of the query in row {start[0]}, column {start[1]}.",
     )
-    return Explorer(_page(data, fallback._repr_html_()), alt)
+    hint = "the query pixel can be moved here."
+    html = page(data, fallback._repr_html_(), "explorer.js", hint)
+    return Explorer(html, alt)
 
 
 def _check_size(N: int, H: int, W: int) -> None:
     weights = N * (H * W) ** 2 * 4 // 3  # base64 takes 4 characters for 3 bytes
-    if weights > MAX_BYTES - 300_000:  # the photographs and the script
+    if weights > MAX_BYTES - SPARE_BYTES:
         raise ValueError(
             f"{N} heads on a {H} x {W} grid make about {weights / 1e6:.1f} MB of HTML, "
             f"the limit is {MAX_BYTES / 1e6:.0f} MB; make the grid smaller (average "
@@ -146,55 +124,7 @@ def _encode(weights: Tensor) -> dict[str, str]:
     entropy = torch.special.entr(rows).sum(dim=-1)
     spread = torch.where(rows.sum(dim=-1) > 0, entropy.exp(), 0)
     return {
-        "levels": _base64(levels.numpy()),
-        "peaks": _base64(rows.amax(dim=-1).numpy().astype("<f4")),
-        "spreads": _base64(spread.numpy().astype("<f4")),
+        "levels": to_base64(levels.numpy()),
+        "peaks": to_base64(rows.amax(dim=-1).numpy().astype("<f4")),
+        "spreads": to_base64(spread.numpy().astype("<f4")),
     }
-
-
-def _base64(array: np.ndarray[Any, Any]) -> str:
-    return base64.b64encode(array.tobytes()).decode()
-
-
-def _colour_table() -> str:
-    from matplotlib import colormaps
-
-    table = colormaps[ATTENTION](np.arange(256))[:, :3]
-    return _base64((table * 255).round().astype(np.uint8))
-
-
-def _image_uri(image: Tensor) -> str:
-    """The photograph as a data address: JPEG, or PNG for a thumbnail."""
-    from PIL import Image
-
-    array = (image * 255).round().byte().permute(1, 2, 0).numpy()
-    picture = Image.fromarray(array)
-    buffer = io.BytesIO()
-    if max(picture.size) < 128:
-        picture.save(buffer, "PNG", optimize=True)
-        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    picture.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
-    picture.save(buffer, "JPEG", quality=86)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-@cache
-def _asset(name: str) -> str:
-    source = files("visattn.explore").joinpath("assets", name)
-    return source.read_text(encoding="utf-8").strip()
-
-
-def _page(data: dict[str, Any], fallback: str) -> str:
-    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
-    text = text.replace("<", "\\u003c")  # a name may hold "</script>"
-    key = hashlib.sha256(text.encode()).hexdigest()[:10]
-    style = _asset("explorer.css").replace("QUERY_COLOUR", PALETTE.query)
-    label = html.escape(data["title"] or data["alt"])
-    return (
-        f'<div class="visattn-explorer" data-key="{key}" role="group" '
-        f'aria-label="{label}"><style>{style}</style>'
-        f'<div class="ve-static">{fallback}<p class="ve-note">Static view. '
-        f"With JavaScript the query pixel can be moved here.</p></div>"
-        f'<script type="application/json">{text}</script>'
-        f"<script>{_asset('explorer.js').replace('EXPLORER_KEY', key)}</script></div>"
-    )
