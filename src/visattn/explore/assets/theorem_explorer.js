@@ -140,7 +140,7 @@ launch((view, data, uid) => {
     update();
   });
   const [least, most] = data.alphas.map(Math.log10);
-  const alpha = slider(uid + "-a", "Width α", { min: least, max: most, step: 0.01 }, (value) => {
+  const alpha = slider(uid + "-a", "Sharpness α", { min: least, max: most, step: 0.01 }, (value) => {
     state.alpha = 10 ** value;
     update();
   });
