@@ -141,9 +141,9 @@ def canvases(page):
 @pytest.mark.parametrize("position", [-1, -0.3, 0.5, 1.2, 1.77])
 def test_error_is_that_of_torch_for_every_alpha(open_html, explorer, grid, position):
     page = open_html(explorer.html)
-    page.get_by_label("Width α").fill(str(position))
+    page.get_by_label("Sharpness α").fill(str(position))
     # the slider stands on steps from its lower end
-    alpha = 10 ** float(page.get_by_label("Width α").input_value())
+    alpha = 10 ** float(page.get_by_label("Sharpness α").input_value())
     expected = error(grid, named_kernels(3)["Sharpen"], alpha)
     assert shown_error(page) == pytest.approx(expected, rel=1e-9, abs=4e-15)
 
