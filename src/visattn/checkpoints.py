@@ -1,5 +1,6 @@
 """Official weights into ours: names and shapes are translated, numbers are not."""
 
+import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -137,8 +138,348 @@ def _attention_cnn(state: State) -> State:
     return ours
 
 
+# hszhao/SAN: inside an attention module, and in the network around it.
+_SAN_ATTENTION = {
+    "conv1": "phi",
+    "conv2": "psi",
+    "conv3": "beta",
+    "conv_w": "gamma",
+    "conv_p": "position",
+}
+_SAN_NETWORK = [
+    (r"conv_in\.", "stem.0."),
+    (r"bn_in\.", "stem.1."),
+    (r"conv(\d)\.", r"stages.\1.conv."),
+    (r"bn(\d)\.", r"stages.\1.bn."),
+    (r"layer(\d)\.", r"stages.\1.blocks."),
+    (r"fc\.", "classifier."),
+]
+
+
+def _san(state: State) -> State:
+    """hszhao/SAN -> the attention of `san.py`, `SANBottleneck` or the whole `SAN`.
+
+    A leading ``module.``, which training on several devices leaves, is dropped.
+    """
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    # The network has names like those of an attention; conv_w is in attentions only.
+    mark = "conv_w.0.weight"
+    attentions = {n.removesuffix(mark) for n in state if n.endswith(mark)}
+    if not attentions:
+        raise ValueError(
+            f"no {mark} found: this is not the state of SAN; its names are "
+            f"{sorted(state)}"
+        )
+    ours: State = {}
+    for official, value in state.items():
+        name = official
+        for prefix in attentions:
+            if name.startswith(prefix):
+                leaf, _, rest = name.removeprefix(prefix).partition(".")
+                if leaf not in _SAN_ATTENTION:
+                    known = ", ".join(_SAN_ATTENTION)
+                    raise ValueError(f"{official}: {leaf!r} is none of {known}")
+                place = re.sub(r"\bsam\.$", "attention.", prefix)
+                name = f"{place}{_SAN_ATTENTION[leaf]}.{rest}"
+                break
+        if "conv_in.weight" in state:
+            for theirs, here in _SAN_NETWORK:
+                name, found = re.subn(f"^{theirs}", here, name)
+                if found:
+                    break
+        _put(ours, name, value)
+    return ours
+
+
+def _renamed(state: State, names: dict[str, str], source: str) -> State:
+    """Exchange the last parts of names; a state without any of them is refused."""
+    ours: State = {}
+    found = False
+    for name, value in state.items():
+        module, _, leaf = name.rpartition(".")
+        for theirs, here in names.items():
+            if f".{module}".endswith(f".{theirs}"):
+                module, found = module.removesuffix(theirs) + here, True
+                break
+        _put(ours, f"{module}.{leaf}" if module else leaf, value)
+    if not found:
+        raise ValueError(
+            f"none of {sorted(names)} found: this is not the state of {source}; its "
+            f"names are {sorted(state)}"
+        )
+    return ours
+
+
+def _ccnet(state: State) -> State:
+    """speedinghzl/CCNet -> `CrissCrossAttention2d`."""
+    names = {"query_conv": "query", "key_conv": "key", "value_conv": "value"}
+    return _renamed(state, names, "CCNet")
+
+
+def _nonlocal(state: State) -> State:
+    """AlexHex7/Non-local_pytorch, embedded Gaussian -> `NonLocal2d`."""
+    pooled = [name for name in state if f".{name}".endswith((".g.0.weight",))]
+    if pooled:
+        raise ValueError(
+            f"{pooled[0]}: sub-sampling there pools the values, and `NonLocal2d` pools "
+            "their input: the two are not equivalent"
+        )
+    names = {"theta": "query", "phi": "key", "g": "value", "W.0": "out", "W.1": "norm"}
+    return _renamed(state, names, "the non-local block")
+
+
+# houqb/CoordAttention: the numbers of a block's layers, with and without widening.
+_WIDE_BLOCK = {
+    "0": "expand.0",
+    "1": "expand.1",
+    "3": "depthwise.0",
+    "4": "depthwise.1",
+    "6": "gate",
+    "7": "project.0",
+    "8": "project.1",
+}
+_NARROW_BLOCK = {
+    "0": "depthwise.0",
+    "1": "depthwise.1",
+    "3": "project.0",
+    "4": "project.1",
+}
+# The module and the mobile network call the two last convolutions differently.
+_COORDATT = {
+    "conv1": "reduce",
+    "bn1": "norm",
+    "conv_h": "expand_h",
+    "conv_w": "expand_w",
+    "conv2": "expand_h",
+    "conv3": "expand_w",
+}
+
+
+def _of_one_device(state: State) -> State:
+    """Drop a leading ``module.``, which training on several devices leaves."""
+    if not all(name.startswith("module.") for name in state):
+        return state
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def _absent(mark: str, owner: str, state: State) -> ValueError:
+    return ValueError(
+        f"no {mark} found: this is not the state of {owner}; its names are "
+        f"{sorted(state)}"
+    )
+
+
+def _coordatt(state: State) -> State:
+    """houqb/CoordAttention -> `CoordinateAttention`, `InvertedResidual`, the network.
+
+    A leading ``module.`` is dropped.
+    """
+    state = _of_one_device(state)
+    mark = "bn1.running_mean"
+    gates = {name.removesuffix(mark) for name in state if name.endswith(mark)}
+    gates = {gate for gate in gates if f"{gate}conv1.bias" in state}
+    if not gates:
+        raise _absent(mark, "coordinate attention", state)
+    network = any(name.startswith("features.") for name in state)
+    ours: State = {}
+    for official, value in state.items():
+        name = official
+        for gate in gates:
+            if name.startswith(gate):
+                leaf, _, rest = name.removeprefix(gate).partition(".")
+                # A block's own layers start with the prefix of a gate that stands alone
+                if leaf in _COORDATT:
+                    name = f"{gate}{_COORDATT[leaf]}.{rest}"
+        block = re.match(r"(features\.(\d+)\.)?conv\.(\d+)\.(.*)", name)
+        if block and (block[1] or not network):
+            wide = f"{block[1] or ''}conv.7.weight" in state
+            layers = _WIDE_BLOCK if wide else _NARROW_BLOCK
+            if block[3] not in layers:
+                raise ValueError(
+                    f"{official}: layer {block[3]} of a block is none of "
+                    f"{', '.join(layers)}"
+                )
+            place = f"blocks.{int(block[2]) - 1}." if block[2] else ""
+            name = f"{place}{layers[block[3]]}.{block[4]}"
+        elif network:
+            name = re.sub(r"^conv\.", "head.", name)
+            name = re.sub(r"^features\.0\.", "stem.", name)
+            name = re.sub(r"^classifier\.1\.", "classifier.", name)
+        _put(ours, name, value)
+    return ours
+
+
+# Jongchan/attention-module: the residual network around the gates.
+_GATED_RESNET = [
+    (r"^conv1\.", "stem.0."),
+    (r"^bn1\.", "stem.1."),
+    (r"^fc\.", "classifier."),
+    (r"\.downsample\.", ".shortcut."),
+]
+_CBAM = [
+    (r"\bChannelGate\.mlp\.1\.", "channel.reduce."),
+    (r"\bChannelGate\.mlp\.3\.", "channel.expand."),
+    (r"\bSpatialGate\.spatial\.conv\.", "spatial.conv."),
+    (r"\bSpatialGate\.spatial\.bn\.", "spatial.norm."),
+    (r"\.cbam\.", ".gate."),
+]
+_BAM = [
+    (r"\bchannel_att\.gate_c\.gate_c_fc_0\.", "channel.0."),
+    (r"\bchannel_att\.gate_c\.gate_c_bn_1\.", "channel.1."),
+    (r"\bchannel_att\.gate_c\.gate_c_fc_final\.", "channel.3."),
+    (r"\bspatial_att\.gate_s\.gate_s_conv_reduce0\.", "spatial.0."),
+    (r"\bspatial_att\.gate_s\.gate_s_bn_reduce0\.", "spatial.1."),
+    (r"\bspatial_att\.gate_s\.gate_s_conv_di_0\.", "spatial.3."),
+    (r"\bspatial_att\.gate_s\.gate_s_bn_di_0\.", "spatial.4."),
+    (r"\bspatial_att\.gate_s\.gate_s_conv_di_1\.", "spatial.6."),
+    (r"\bspatial_att\.gate_s\.gate_s_bn_di_1\.", "spatial.7."),
+    (r"\bspatial_att\.gate_s\.gate_s_conv_final\.", "spatial.9."),
+]
+
+
+def _gated(state: State, mark: str, owner: str, names: list[tuple[str, str]]) -> State:
+    """A gate alone, or a residual network with gates."""
+    state = _of_one_device(state)
+    if not any(name.endswith(mark) for name in state):
+        raise _absent(mark, owner, state)
+    network = "layer1.0.conv1.weight" in state
+    depths: dict[int, int] = {}  # blocks of each stage
+    for name in state:
+        if found := re.match(r"layer(\d+)\.(\d+)\.", name):
+            stage, number = int(found[1]), int(found[2])
+            depths[stage] = max(depths.get(stage, 0), number + 1)
+    ours: State = {}
+    for official, value in state.items():
+        name = official
+        for theirs, here in [*names, *(_GATED_RESNET if network else [])]:
+            name = re.sub(theirs, here, name)
+        if found := re.match(r"layer(\d+)\.(.*)", name):
+            name = f"stages.{int(found[1]) - 1}.{found[2]}"
+        elif found := re.match(r"bam(\d+)\.(.*)", name):
+            stage = int(found[1])  # it ends the stage
+            name = f"stages.{stage - 1}.{depths.get(stage, 0)}.{found[2]}"
+        _put(ours, name, value)
+    return ours
+
+
+def _cbam(state: State) -> State:
+    """Jongchan/attention-module -> `CBAM`, or the network `resnet50_cbam`.
+
+    A leading ``module.`` is dropped.
+    """
+    return _gated(state, "ChannelGate.mlp.1.weight", "CBAM", _CBAM)
+
+
+def _bam(state: State) -> State:
+    """Jongchan/attention-module -> `BAM`, or the network `resnet50_bam`.
+
+    A leading ``module.`` is dropped.
+    """
+    return _gated(state, "gate_c_fc_0.weight", "BAM", _BAM)
+
+
+def _axial_deeplab(state: State) -> State:
+    """csrhddlam/axial-deeplab -> `PositionSensitiveAxialAttention2d`.
+
+    The official table stacks the vectors of queries, keys and values; the offsets of
+    queries and values run the other way there. The last norm has the channels of
+    values and of positions in turn.
+    """
+    modules = {
+        n.removesuffix("relative") for n in state if f".{n}".endswith(".relative")
+    }
+    if not modules:
+        raise ValueError(
+            "no table called relative found: this is not the state of Axial-DeepLab; "
+            f"its names are {sorted(state)}"
+        )
+    ours: State = {}
+    for name, value in state.items():
+        prefix = max((m for m in modules if name.startswith(m)), key=len, default=None)
+        leaf = name if prefix is None else name[len(prefix) :]
+        if prefix is None:
+            _put(ours, name, value)
+        elif leaf == "relative":
+            half = len(value) // 4
+            query, key, values = value.split([half, half, 2 * half])
+            _put(ours, f"{prefix}rel_query", query.mT.flip(0))
+            _put(ours, f"{prefix}rel_key", key.mT)
+            _put(ours, f"{prefix}rel_value", values.mT.flip(0))
+        elif leaf == "qkv_transform.weight":
+            _put(ours, f"{prefix}qkv.weight", value[..., None])
+        elif leaf.startswith("bn_output."):
+            rest = leaf.removeprefix("bn_output.")
+            both = (value, value) if value.ndim == 0 else (value[0::2], value[1::2])
+            _put(ours, f"{prefix}value_norm.{rest}", both[0])
+            _put(ours, f"{prefix}position_norm.{rest}", both[1])
+        elif leaf != "flatten_index":
+            leaf = leaf.replace("bn_qkv.", "qkv_norm.")
+            leaf = leaf.replace("bn_similarity.", "logit_norm.")
+            _put(ours, f"{prefix}{leaf}", value)
+    return ours
+
+
+_CAA = {
+    "v_querykey_conv": "column_key",
+    "h_querykey_conv": "row_key",
+    "value_conv": "value",
+    "v_c_attention": "column_gate",
+    "h_c_attention": "row_gate",
+}
+_CAA_LEAVES = {
+    "conv/kernel": "0.weight",
+    "bn/gamma": "1.weight",
+    "bn/beta": "1.bias",
+    "bn/moving_mean": "1.running_mean",
+    "bn/moving_variance": "1.running_var",
+}
+
+
+def _caa(state: State) -> State:
+    """edwardyehuang/CAA (TensorFlow) -> `ChannelizedAxialAttention2d`.
+
+    Kernels there have their output channels last.
+    """
+    depth = {
+        name.partition("/dense_end")[0]: sum(
+            other.startswith(f"{name.partition('/dense_end')[0]}/dense")
+            for other in state
+        )
+        for name in state
+        if "/dense_end/" in name
+    }
+    ours: State = {}
+    for name, value in state.items():
+        path = name.removesuffix(":0").split("/")
+        places = [number for number, part in enumerate(path) if part in _CAA]
+        if not places:
+            raise ValueError(f"{name!r} is not a name of CAA; known: {sorted(_CAA)}")
+        module, leaf = _CAA[path[places[0]]], "/".join(path[places[0] + 1 :])
+        if leaf in _CAA_LEAVES:
+            if leaf == "conv/kernel":
+                value = value.permute(3, 2, 0, 1)
+            _put(ours, f"{module}.{_CAA_LEAVES[leaf]}", value)
+            if leaf == "bn/moving_mean":
+                _put(ours, f"{module}.1.num_batches_tracked", torch.tensor(0))
+        else:
+            number = leaf.removeprefix("dense").partition("/")[0]
+            if number == "_end":
+                number = str(depth["/".join(name.split("/")[: places[0] + 1])] - 1)
+            _put(ours, f"{module}.layers.{number}.weight", value.mT)
+    return ours
+
+
 _SOURCES: dict[str, Callable[[State], State]] = {
     "attention-cnn": _attention_cnn,
+    "axial-deeplab": _axial_deeplab,
+    "caa": _caa,
+    "bam": _bam,
+    "cbam": _cbam,
+    "ccnet": _ccnet,
+    "coordatt": _coordatt,
+    "nonlocal": _nonlocal,
+    "san": _san,
     "torch-mha": _torch_mha,
 }
 

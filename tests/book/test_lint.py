@@ -833,6 +833,19 @@ def test_a_new_mechanism_needs_all_its_rooms(house: House) -> None:
         assert part in said
 
 
+def test_a_mechanism_may_await_its_chapter(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lint, "AWAITING_CHAPTER", frozenset({"new"}))
+    house.write("src/visattn/mechanisms/new.py", '"""New."""\n')
+    said = "\n".join(house.said())
+    assert "one chapter" not in said
+    assert "no exercises" not in said
+    assert "no tests" in said
+    house.write("src/visattn/exercises/new.py", "EXERCISES = ()\n")
+    assert "take it out of AWAITING_CHAPTER" in "\n".join(house.said())
+
+
 def test_a_new_folder_needs_a_floor(house: House) -> None:
     house.write("src/visattn/attic/__init__.py", "")
     assert "visattn.attic has no floor" in "\n".join(house.said())

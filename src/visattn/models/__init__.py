@@ -5,8 +5,19 @@ from typing import Any
 
 from torch import nn
 
-from visattn.models import attention_only, resnet
 from visattn.models.attention_only import AttentionCNN, attention_cnn, resnet18_cifar
+from visattn.models.axial import AxialResNet, CAANet, axial_resnet26s, caa_resnet50
+from visattn.models.gated import resnet50_bam, resnet50_cbam, resnet50_se
+from visattn.models.mobilenet import (
+    MobileNetV2,
+    MobileNeXt,
+    mobilenet_v2,
+    mobilenet_v2_cbam,
+    mobilenet_v2_coordinate,
+    mobilenet_v2_se,
+    mobilenext,
+    mobilenext_coordinate,
+)
 from visattn.models.resnet import (
     ResNet,
     aa_resnet34,
@@ -21,32 +32,92 @@ from visattn.models.resnet import (
     sasa_resnet38,
     sasa_resnet50,
 )
+from visattn.models.san import (
+    SAN,
+    san10_pairwise,
+    san10_patchwise,
+    san15_pairwise,
+    san15_patchwise,
+    san19_pairwise,
+    san19_patchwise,
+)
 
 __all__ = [
+    "SAN",
     "AttentionCNN",
+    "AxialResNet",
+    "CAANet",
+    "MobileNeXt",
+    "MobileNetV2",
     "ResNet",
     "aa_resnet34",
     "aa_resnet50",
     "aa_resnet101",
     "attention_cnn",
+    "axial_resnet26s",
+    "caa_resnet50",
     "create_model",
     "list_models",
+    "mobilenet_v2",
+    "mobilenet_v2_cbam",
+    "mobilenet_v2_coordinate",
+    "mobilenet_v2_se",
+    "mobilenext",
+    "mobilenext_coordinate",
     "resnet18_cifar",
     "resnet26",
     "resnet34",
     "resnet38",
     "resnet50",
+    "resnet50_bam",
+    "resnet50_cbam",
+    "resnet50_se",
     "resnet101",
+    "san10_pairwise",
+    "san10_patchwise",
+    "san15_pairwise",
+    "san15_patchwise",
+    "san19_pairwise",
+    "san19_patchwise",
     "sasa_resnet26",
     "sasa_resnet38",
     "sasa_resnet50",
 ]
 
 _MODELS: dict[str, Callable[..., nn.Module]] = {
-    name: getattr(module, name)
-    for module in (resnet, attention_only)
-    for name in module.__all__
-    if name.islower()
+    build.__name__: build
+    for build in (
+        attention_cnn,
+        resnet18_cifar,
+        axial_resnet26s,
+        caa_resnet50,
+        resnet50_bam,
+        resnet50_cbam,
+        resnet50_se,
+        mobilenet_v2,
+        mobilenet_v2_cbam,
+        mobilenet_v2_coordinate,
+        mobilenet_v2_se,
+        mobilenext,
+        mobilenext_coordinate,
+        aa_resnet34,
+        aa_resnet50,
+        aa_resnet101,
+        resnet26,
+        resnet34,
+        resnet38,
+        resnet50,
+        resnet101,
+        sasa_resnet26,
+        sasa_resnet38,
+        sasa_resnet50,
+        san10_pairwise,
+        san10_patchwise,
+        san15_pairwise,
+        san15_patchwise,
+        san19_pairwise,
+        san19_patchwise,
+    )
 }
 
 

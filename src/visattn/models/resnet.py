@@ -151,6 +151,7 @@ class ResNet(nn.Module):
         num_classes: Classes of the output.
         in_channels: Channels of the image.
         width: Channels of the stem and width of the first stage; each stage doubles it.
+        strides: Of the first block of each stage.
 
     Raises:
         TypeError: A size that is not an integer.
@@ -166,6 +167,7 @@ class ResNet(nn.Module):
         num_classes: int = 1000,
         in_channels: int = 3,
         width: int = 64,
+        strides: tuple[int, int, int, int] = (1, 2, 2, 2),
     ) -> None:
         super().__init__()
         check_positive(num_classes=num_classes, in_channels=in_channels, width=width)
@@ -175,7 +177,7 @@ class ResNet(nn.Module):
         for stage, depth in enumerate(depths, start=1):
             blocks = []
             for number in range(depth):
-                stride = 2 if stage > 1 and number == 0 else 1
+                stride = strides[stage - 1] if number == 0 else 1
                 inner = width * 2 ** (stage - 1)
                 blocks.append(block(channels, inner, stride, stage, spatial))
                 channels = inner * block.expansion
