@@ -91,5 +91,6 @@ def test_what_has_no_counterpart_is_refused(options):
 
 
 def test_sources_are_listed():
-    assert sources() == ["torch-mha"]
+    assert sources() == sorted(sources())
+    assert {"torch-mha", "attention-cnn", "san", "coordatt"} <= set(sources())
     assert np.all([isinstance(name, str) for name in sources()])

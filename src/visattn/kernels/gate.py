@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from visattn.kernels._forward_mode import has_tangent
+
 _CHUNK = 262_144
 """Numbers that are worked on at once."""
 
@@ -41,6 +43,7 @@ def gate(x: Tensor, g_h: Tensor, g_w: Tensor) -> Tensor:
         and x.dtype == g_h.dtype == g_w.dtype
         and x.numel() >= _LEAST
         and x.is_contiguous()
+        and not has_tangent(x, g_h, g_w)
     ):
         y: Tensor = chunked_gate(x, g_h, g_w)
         return y
