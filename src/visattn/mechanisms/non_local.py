@@ -109,7 +109,7 @@ def non_local_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit.
 
-    Source: eq. 1 and 2 of [wang2018], embedded Gaussian. Chapter: far/non_local.
+    Source: eq. 1 and 2 of [wang2018], embedded Gaussian..
     """
     _check_non_local(q, k, v)
     (H, W), (height, width) = q.shape[2:4], k.shape[2:4]
@@ -145,7 +145,7 @@ class NonLocal2d(nn.Module):
     as in the official code; a widely used port pools keys and values instead, which is
     not the same.
 
-    Source: section 3 of [wang2018]. Chapter: far/non_local.
+    Source: section 3 of [wang2018]..
 
     Example:
         >>> import torch
@@ -312,7 +312,7 @@ def criss_cross_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit.
 
-    Source: section 3.2 of [huang2019]. Chapter: far/non_local.
+    Source: section 3 of [huang2019]..
     """
     _check_cross(q, k, v)
     H, W = q.shape[2:4]
@@ -346,7 +346,7 @@ class CrissCrossAttention2d(nn.Module):
 
     The factor gamma starts at zero, so that a new block changes nothing.
 
-    Source: section 3.2 and 3.3 of [huang2019]. Chapter: far/non_local.
+    Source: section 3 of [huang2019]..
 
     Example:
         >>> import torch
