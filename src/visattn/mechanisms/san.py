@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visattn.kernels import aggregation as kernel
+from visattn.kernels import patches
 from visattn.kernels._forward_mode import has_tangent
 from visattn.mechanisms._checks import (
     check_divisible,
@@ -752,6 +753,59 @@ def patchwise_attention(
     _check_groups(beta.shape[1], weights.shape[1])
     y = aggregate(weights, beta, kernel_size, *options)
     return (y, _windows_last(weights, kernel_size)) if return_attention else y
+
+
+def _concatenation_hidden(
+    phi: Tensor,
+    psi: Tensor,
+    norm: nn.BatchNorm2d,
+    linear: nn.Conv2d,
+    windows: kernel.Windows,
+) -> Tensor:
+    """``linear(relu(norm(delta)))`` of the patchwise concatenation: [B, M, I, J].
+
+    The relation has a copy of psi for each place of the window; here none is made. The
+    norm's channels fall into those of phi and those of psi, and so does the linear map.
+    """
+    w, R, s = windows, phi.shape[1], windows.stride
+    options = w.kernel_size, w.stride, w.dilation, w.reflect
+    matrix = linear.weight.flatten(1)  # [M, R + R*P]
+    centre = phi[:, :, ::s, ::s]
+    scale, shift = _fold_norm(norm, centre, psi, options)
+    phi_part = centre * scale[:R, None, None] + shift[:R, None, None]
+    y = F.conv2d(phi_part.relu().to(phi.dtype), matrix[:, :R, None, None].to(phi.dtype))
+    places = (-1, w.kernel_size**2)
+    psi_part: Tensor = patches.window_linear(
+        psi,
+        scale[R:].unflatten(0, places),
+        shift[R:].unflatten(0, places),
+        matrix[:, R:].unflatten(1, places).to(scale.dtype),
+        *options,
+    )
+    return y + psi_part
+
+
+def _fold_norm(
+    norm: nn.BatchNorm2d,
+    centre: Tensor,
+    psi: Tensor,
+    options: tuple[int, int, int, bool],
+) -> tuple[Tensor, Tensor]:
+    """Scale and shift of each channel of the concatenation; statistics move along."""
+    dtype = kernel.working_dtype(psi.dtype)
+    mean, variance = norm.running_mean, norm.running_var
+    if norm.training or mean is None or variance is None:
+        of_phi = torch.var_mean(centre.to(dtype), dim=(0, 2, 3), correction=0)
+        of_psi = patches.window_moments(psi, *options)
+        mean = torch.cat([of_phi[1], of_psi[0].flatten()])
+        variance = torch.cat([of_phi[0], of_psi[1].flatten()])
+        if norm.training:
+            _move_statistics(norm, mean, variance, centre[:, 0].numel())
+    scale = (variance.to(dtype) + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.to(dtype)
+    shift = -mean.to(dtype) * scale
+    return scale, shift if norm.bias is None else shift + norm.bias.to(dtype)
 
 
 # Modules ------------------------------------------------------------------------------
