@@ -125,7 +125,7 @@ def axial_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit, an unknown axis.
 
-    Source: section 3 of [wang2020]..
+    Source: section 3 of [wang2020].
     """
     _check(q, k, v, axis)
     if axis == "height":
@@ -183,7 +183,7 @@ class AxialAttention2d(nn.Module):
         TypeError: A size that is not an integer.
         ValueError: Heads that do not divide out_channels, an unknown axis.
 
-    Source: section 3 of [wang2020]..
+    Source: section 3 of [wang2020].
 
     Example:
         >>> import torch
@@ -354,7 +354,7 @@ def position_sensitive_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit, an unknown axis.
 
-    Source: section 3 of [wang2020]..
+    Source: section 3 of [wang2020].
     """
     _check_sensitive(q, k, v, (rel_query, rel_key, rel_value), axis)
     if axis == "height":
@@ -412,7 +412,7 @@ class PositionSensitiveAxialAttention2d(nn.Module):
     Differences from the official code: there the offsets of the query and value tables
     are mirrored; `visattn.convert` turns the tables round.
 
-    Source: section 3 of [wang2020]..
+    Source: section 3 of [wang2020].
 
     Example:
         >>> import torch
@@ -623,7 +623,7 @@ def channelized_axial_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit, an unknown axis.
 
-    Source: section 3 of [huang2022]..
+    Source: section 3 of [huang2022].
     """
     _check_channelized(attention, v, weights, axis)
     if axis == "width":
@@ -684,7 +684,7 @@ class ChannelizedAxialAttention2d(nn.Module):
     groups of lines; here the gate is taken out of the sum. As released, it fails with
     the gate on; its declared activation is the leaky ReLU of slope 0.2, used here.
 
-    Source: section 3 of [huang2022]..
+    Source: section 3 of [huang2022].
 
     Example:
         >>> import torch

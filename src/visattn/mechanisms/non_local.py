@@ -145,7 +145,7 @@ class NonLocal2d(nn.Module):
     as in the official code; a widely used port pools keys and values instead, which is
     not the same.
 
-    Source: section 3 of [wang2018]..
+    Source: section 3 of [wang2018].
 
     Example:
         >>> import torch
@@ -312,7 +312,7 @@ def criss_cross_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit.
 
-    Source: section 3 of [huang2019ccnet]..
+    Source: section 3 of [huang2019ccnet].
     """
     _check_cross(q, k, v)
     H, W = q.shape[2:4]
@@ -346,7 +346,7 @@ class CrissCrossAttention2d(nn.Module):
 
     The factor gamma starts at zero, so that a new block changes nothing.
 
-    Source: section 3 of [huang2019ccnet]..
+    Source: section 3 of [huang2019ccnet].
 
     Example:
         >>> import torch

@@ -177,7 +177,7 @@ def axial_resnet26s(
         TypeError: A size that is not an integer.
         ValueError: Sizes that do not fit.
 
-    Source: section 4 of [wang2020] and its official PyTorch code..
+    Source: section 4 of [wang2020] and its official PyTorch code.
     """
     return AxialResNet(DEPTHS[26], num_classes, in_channels, width, num_heads, size)
 
@@ -207,7 +207,7 @@ class CAAHead(nn.Module):
         TypeError: A size that is not an integer.
         ValueError: A size below 1.
 
-    Source: section 3 of [huang2022] and its official code..
+    Source: section 3 of [huang2022] and its official code.
     """
 
     def __init__(
@@ -329,6 +329,6 @@ def caa_resnet50(
     Differences from the official code: the auxiliary head, which is used in training
     only, is left out.
 
-    Source: section 3 of [huang2022] and its official code..
+    Source: section 3 of [huang2022] and its official code.
     """
     return CAANet(num_classes, in_channels, width, channels, depth, channel_attention)
