@@ -109,7 +109,7 @@ def non_local_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit.
 
-    Source: eq. 1 and 2 of [wang2018], embedded Gaussian..
+    Source: eq. 1 and 2 of [wang2018], embedded Gaussian.
     """
     _check_non_local(q, k, v)
     (H, W), (height, width) = q.shape[2:4], k.shape[2:4]
