@@ -21,6 +21,7 @@ STEMS = (
     "augmented",
     "local",
     "equivalence",
+    "gates",
 )
 VARIANTS = [
     pytest.param(name, variant, form, id=f"{name}-{variant.name}-{number}")

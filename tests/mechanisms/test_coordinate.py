@@ -85,11 +85,12 @@ def test_pool_equals_the_loop(randn, assert_equal, B, C, M, H, W):
 @pytest.mark.parametrize("training", [True, False])
 def test_equals_the_loop(randn, assert_equal, B, C, M, H, W, training):
     x, weights = randn(B, C, H, W), draw(randn, C, M)
-    statistics = () if training else (randn(M).detach(), randn(M).detach().exp())
+    variance = randn(M).detach().exp().requires_grad_()
+    statistics = () if training else (randn(M), variance)
     assert_equal(
         lambda: coordinate_attention(x, *weights, *statistics),
         lambda: coordinate_attention_loop(x, *weights, *statistics),
-        [x, *weights],
+        [x, *weights, *statistics],
         tolerance=1e-9,
     )
 

@@ -104,11 +104,12 @@ def test_channel_gate_equals_the_loop(randn, assert_equal, B, C, M, H, W, biases
 def test_spatial_gate_equals_the_loop(randn, assert_equal, B, C, K, H, W, training):
     x, weight = randn(B, C, H, W), randn(1, 2, K, K)
     scale, shift = randn(1), randn(1)
-    statistics = () if training else (randn(1).detach(), randn(1).detach().exp())
+    mean, variance = randn(1), randn(1).detach().exp().requires_grad_()
+    statistics = () if training else (mean, variance)
     assert_equal(
         lambda: spatial_gate(x, weight, scale, shift, *statistics),
         lambda: spatial_gate_loop(x, weight, scale, shift, *statistics),
-        [x, weight, scale, shift],
+        [x, weight, scale, shift, *statistics],
         tolerance=1e-10,
     )
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from visattn import convert
 from visattn.kernels import aggregation as kernel
+from visattn.kernels import patches
 from visattn.lab import count_macs, peak_bytes
 from visattn.mechanisms.san import (
     PAIRWISE,
@@ -217,6 +218,17 @@ def test_a_second_derivative_is_refused(randn):
     (first,) = torch.autograd.grad(delta.square().sum(), values, create_graph=True)
     with pytest.raises(RuntimeError, match="relate_backward"):
         first.sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+@pytest.mark.parametrize("make", [PairwiseAttention2d, PatchwiseAttention2d])
+def test_forward_mode_derivative_of_a_module(randn, device, make):
+    layer = noisy(make(6, 3, 8, 3, 4), device)
+    x, direction = randn(1, 6, 4, 5).detach(), randn(1, 6, 4, 5).detach()
+    tangent = torch.func.jvp(layer, (x,), (direction,))[1]
+    step = 1e-6
+    expected = (layer(x + step * direction) - layer(x - step * direction)) / (2 * step)
+    torch.testing.assert_close(tangent, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("carrier", range(2))
@@ -690,6 +702,91 @@ def test_a_norm_takes_the_bias_away(randn, relation, device):
     torch.testing.assert_close(layer(x), before)
 
 
+@pytest.mark.parametrize("images_in_a_chunk", [0.4, 1, 2])
+def test_patches_in_chunks(randn, assert_equal, monkeypatch, images_in_a_chunk):
+    """A norm, a ReLU and a linear map, with no window copied."""
+    values, weight = randn(3, 2, 5, 6), randn(4, 2, 9)
+    scale, shift = randn(2, 9), randn(2, 9)
+    options = 3, 2, 1, True
+
+    def copied():
+        windows = unfold(values, 3, 2)
+        z = windows * scale[..., None, None] + shift[..., None, None]
+        return torch.einsum("mrp,brpij->bmij", weight, z.relu())
+
+    room = int(images_in_a_chunk * 4 * 5 * 6)
+    monkeypatch.setattr(kernel, "_CHUNK", {"cpu": room, "cuda": room})
+    assert_equal(
+        lambda: patches.window_linear(values, scale, shift, weight, *options),
+        copied,
+        [values, scale, shift, weight],
+    )
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_moments_of_windows(randn, assert_equal, stride):
+    values = randn(3, 2, 5, 6)
+
+    def copied():
+        windows = unfold(values, 3, stride)
+        variance, mean = torch.var_mean(windows, (0, 3, 4), correction=0)
+        return torch.stack([mean, variance])
+
+    assert_equal(
+        lambda: torch.stack(patches.window_moments(values, 3, stride, 1, True)),
+        copied,
+        [values],
+    )
+
+
+def watched(layer):
+    """The same layer, in which the relation has to be made: a hook asks for it."""
+    seen = []
+    layer.gamma[0].register_forward_hook(lambda m, i, o: seen.append(i[0].shape))
+    return seen
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_a_hook_sees_the_relation(randn, device, mode):
+    """And the result is the one of the form that never makes it."""
+    layers = [noisy(PatchwiseAttention2d(6, 3, 8, 3, 4), device, mode) for _ in "ab"]
+    layers[1].load_state_dict(layers[0].state_dict())
+    seen, x = watched(layers[1]), randn(2, 6, 5, 6)
+    y, other = (layer(x, return_attention=True) for layer in layers)
+    assert seen == [(2, 30, 1, 30)]
+    torch.testing.assert_close(y, other)
+    for ours, theirs in zip(layers[0].buffers(), layers[1].buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_other_norms_run(randn, device):
+    """A gamma that was taken apart is not guessed at."""
+    layer = noisy(PatchwiseAttention2d(6, 3, 8, 3, 4), device)
+    x = randn(2, 6, 5, 6)
+    layer.gamma[0] = nn.Identity()
+    maps = layer.phi(x), layer.psi(x), layer.beta(x)
+    torch.testing.assert_close(layer(x), patchwise_attention(*maps, layer.gamma, 3))
+    layer.gamma[0] = nn.BatchNorm2d(30, momentum=None).double().to(device)
+    layer.train()(x)
+    mean = patchwise_relation(*maps[:2], 3).mean((0, 2, 3))
+    torch.testing.assert_close(layer.gamma[0].running_mean, mean)
+
+
+def test_patchwise_memory_is_a_fraction_of_the_unfold_form():
+    """A training step at 2x64x28x28 with a 7x7 window."""
+    torch.manual_seed(0)
+    layer, x = PatchwiseAttention2d(64, 16, 64, 7), torch.randn(2, 64, 28, 28)
+
+    def step(function):
+        function().sum().backward()
+        layer.zero_grad()
+
+    ours = peak_bytes(lambda: step(lambda: layer(x)))
+    theirs = peak_bytes(lambda: step(lambda: unfold_module(layer, x)))
+    print(f"peak bytes: shifts {ours:,}, unfold {theirs:,}, {ours / theirs:.3f}")
+    assert ours < theirs / 4
+
+
 def test_a_constant_position_says_nothing(randn, device):
     """The bias of the map of positions cancels in every difference."""
     layer = noisy(PairwiseAttention2d(6, 3, 8, 3, 4), device)
@@ -777,6 +874,13 @@ def test_the_operators_are_well_formed(padding):
     centre = values[:, :, ::2, ::2]
     for relation in kernel.RELATIONS:
         torch.library.opcheck(kernel.relate, (centre, values, *options, relation))
+    torch.library.opcheck(patches.window_moments, (values, *options))
+    scale, shift, weight = (
+        torch.randn(*shape, 4, 9, dtype=torch.float64, requires_grad=True)
+        for shape in ((), (), (3,))
+    )
+    arguments = values, scale, shift, weight, *options
+    torch.library.opcheck(patches.window_linear, arguments)
 
 
 @pytest.mark.bad_input

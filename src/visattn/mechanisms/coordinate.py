@@ -218,7 +218,11 @@ def coordinate_attention(
     z = coordinate_pool(x)  # [B, C, H+W]
 
     f = F.conv1d(z, reduce[..., None], reduce_bias)  # [B, M, H+W]
-    f = F.batch_norm(f, mean, variance, scale, shift, mean is None, eps=eps)
+    if mean is None or variance is None:
+        f = F.batch_norm(f, None, None, scale, shift, True, eps=eps)
+    else:  # written out, so that given statistics have gradients too
+        factor = scale / torch.sqrt(variance + eps)
+        f = (f - mean[:, None]) * factor[:, None] + shift[:, None]
     f_h, f_w = F.hardswish(f).split([H, W], dim=2)
 
     g_h = torch.sigmoid(F.conv1d(f_h, expand_h[..., None], expand_h_bias))

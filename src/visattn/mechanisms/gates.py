@@ -425,8 +425,22 @@ def spatial_gate(
     _check_spatial(x, weight, scale, shift, mean, variance)
     pooled = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)
     u = F.conv2d(pooled, weight, padding=weight.shape[-1] // 2)  # [B, 1, H, W]
-    u = F.batch_norm(u, mean, variance, scale, shift, mean is None, eps=eps)
-    return torch.sigmoid(u)
+    return torch.sigmoid(_norm(u, mean, variance, scale, shift, eps))
+
+
+def _norm(
+    u: Tensor,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    scale: Tensor,
+    shift: Tensor,
+    eps: float,
+) -> Tensor:
+    """Batch norm of [B, 1, H, W], differentiable in given statistics too."""
+    if mean is None or variance is None:
+        return F.batch_norm(u, None, None, scale, shift, True, eps=eps)
+    factor = scale / torch.sqrt(variance + eps)
+    return (u - mean) * factor + shift
 
 
 class ChannelGate(nn.Module):
