@@ -1,6 +1,7 @@
 """Attention by position: Theorem 1, the separable form, learned relative vectors."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -287,6 +288,66 @@ def test_half_precision_keeps_its_places():
     torch.testing.assert_close(low, high.bfloat16())
 
 
+def test_far_places_in_half_precision():
+    conv = nn.Conv2d(1, 1, (1, 3), padding=(0, 257), dilation=(1, 257), bias=False)
+    conv = conv.bfloat16()
+    x = torch.zeros(1, 1, 1, 400, dtype=torch.bfloat16)
+    x[..., 300] = 1
+    torch.testing.assert_close(conv_to_attention(conv)(x), conv(x))
+
+
+def test_a_convolution_changed_after_it_was_made():
+    conv = nn.Conv2d(1, 1, 3, padding=1, bias=False).double()
+    conv.dilation = conv.padding = (2, 2)  # as segmentation networks do
+    x = torch.randn(1, 1, 8, 9, dtype=torch.float64)
+    torch.testing.assert_close(conv_to_attention(conv)(x), conv(x))
+
+
+def test_conversion_leaves_the_random_state_alone():
+    conv = nn.Conv2d(2, 2, 3)
+    state = torch.random.get_rng_state()
+    conv_to_attention(conv)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("given", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("places", [torch.float32, torch.float64])
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_dtypes_of_map_and_places(given, places, isotropic):
+    torch.manual_seed(0)
+    x, matrices = torch.randn(1, 2, 3, 4).to(given), torch.randn(2, 3, 2).to(given)
+    centers = torch.randn(2, 2).to(places)
+    spreads = (
+        torch.randn(2).to(places) if isotropic else torch.randn(2, 2, 2).to(places)
+    )
+    results = [
+        function(x, centers, spreads, matrices, return_attention=True)
+        for function in (quadratic_attention, quadratic_attention_loop)
+    ]
+    for fast, slow in zip(*results, strict=True):
+        assert fast.dtype == slow.dtype == given
+        torch.testing.assert_close(fast, slow, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_dtype_under_autocast_does_not_depend_on_the_bias(bias):
+    layer = QuadraticAttention2d(2, 3, 4, bias=bias)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(torch.randn(1, 2, 5, 6)).dtype == torch.bfloat16
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_forward_mode_derivatives():
+    layer = LearnedRelativeAttention2d(
+        2, 3, 2, content=True, query_relative=True
+    ).double()
+    x, t = (torch.randn(1, 2, 4, 5, dtype=torch.float64) for _ in range(2))
+    _, tangent = torch.func.jvp(layer, (x,), (t,))
+    step = 1e-6
+    difference = (layer(x + step * t) - layer(x - step * t)) / (2 * step)
+    torch.testing.assert_close(tangent, difference)
+
+
 def test_float32_is_exact_too():
     torch.manual_seed(0)
     conv = nn.Conv2d(3, 4, 5, padding=2, padding_mode="replicate")
@@ -380,9 +441,30 @@ def test_bad_input():
         conv_to_attention(nn.Conv1d(2, 2, 3))
     with pytest.raises(TypeError, match="LazyConv2d"):
         conv_to_attention(nn.LazyConv2d(2, 3))
-    for alpha in (0, -1.0, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match=str(alpha)):
+    for alpha in (0, -1.0, float("inf"), float("nan"), 1e39, 10**400):
+        with pytest.raises(ValueError, match=re.escape(str(alpha))):
             conv_to_attention(nn.Conv2d(2, 2, 3), alpha)
+
+    class Standardised(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x - x.mean())
+
+    with pytest.raises(TypeError, match="Standardised"):
+        conv_to_attention(Standardised(2, 2, 3))
+    hooked = nn.Conv2d(2, 2, 3)
+    hooked.register_forward_hook(lambda module, inputs, y: 2 * y)
+    with pytest.raises(TypeError, match="forward hook"):
+        conv_to_attention(hooked)
+    with pytest.raises(TypeError, match=r"torch.float64 and torch.float32"):
+        QuadraticAttention2d(4, 6, 3)(x.double())
+    with pytest.raises(ValueError, match="queries must be"):
+        quadratic_attention(
+            x,
+            torch.zeros(3, 2),
+            torch.ones(3),
+            torch.zeros(3, 6, 4),
+            queries=(torch.ones(2),),
+        )
     with pytest.raises(TypeError, match="'hard'"):
         conv_to_attention(nn.Conv2d(2, 2, 3), "hard")
     centers, matrices = torch.zeros(3, 2), torch.zeros(3, 6, 4)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import Conv2d
 
+from visattn.kernels._forward_mode import has_tangent
 from visattn.kernels.relative import relative_attention_2d
 from visattn.kernels.separable import line_softmax, separable_pooling
 from visattn.mechanisms._checks import (
@@ -424,6 +425,8 @@ def _check_quadratic(
         )
     if queries is None:
         return _line(x, x.shape[2]), _line(x, x.shape[3])
+    if not isinstance(queries, tuple | list) or len(queries) != 2:
+        raise ValueError(f"queries must be (rows, columns), got {queries!r}")
     for name, line in zip(("rows", "columns"), queries, strict=True):
         check_tensor(line, f"{name} of queries", "I")
     check_same_kind(rows=queries[0], columns=queries[1])
@@ -434,10 +437,17 @@ def _check_quadratic(
     return queries
 
 
+def _precise(*tensors: Tensor) -> torch.dtype:
+    """The finest of their dtypes, at least float32."""
+    dtype = torch.float32
+    for x in tensors:
+        dtype = torch.promote_types(dtype, x.dtype)
+    return dtype
+
+
 def _line(x: Tensor, length: int) -> Tensor:
     """Positions along an axis; half precision would round them from 257 on."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    return torch.arange(length, dtype=dtype, device=x.device)
+    return torch.arange(length, dtype=_precise(x), device=x.device)
 
 
 def quadratic_attention_loop(
@@ -455,6 +465,9 @@ def quadratic_attention_loop(
     oracle.
     """
     rows, columns = _check_quadratic(x, centers, spreads, matrices, queries)
+    precise = _precise(x, centers, spreads, rows)
+    rows, columns = rows.to(precise), columns.to(precise)
+    centers, spreads = centers.to(precise), spreads.to(precise)
     B, _, H, W = x.shape
     N, D, _ = matrices.shape
     outputs, maps = [], []
@@ -473,6 +486,7 @@ def quadratic_attention_loop(
                             steps = spreads[n].mT @ from_centre
                         logits.append(-(steps @ steps) / 2)
                 weights = torch.softmax(torch.stack(logits), dim=0).reshape(H, W)
+                weights = weights.to(x.dtype)
                 mean = x.new_zeros(B, x.shape[1])
                 for a in range(H):
                     for b in range(W):
@@ -535,10 +549,12 @@ def quadratic_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit, different devices.
 
+    Every pixel enters every sum, if only with weight zero; so pixels must be finite.
+
     Source: eq. 9 and section 4.1 of [cordonnier2020]. Chapter: equivalence/theorem.
     """
     queries = _check_quadratic(x, centers, spreads, matrices, queries)
-    precise = torch.promote_types(x.dtype, torch.float32)
+    precise = _precise(x, centers, spreads, queries[0])
     centers, spreads = centers.to(precise), spreads.to(precise)
     rows, columns = _from_centres(x.shape, centers, queries)
     if spreads.ndim == 1:
@@ -579,7 +595,7 @@ def _head_matrices(value: nn.Conv2d, num_heads: int) -> Tensor:
 
 
 def _add_bias(y: Tensor, value: nn.Conv2d) -> Tensor:
-    return y if value.bias is None else y + value.bias[:, None, None]
+    return y if value.bias is None else y + value.bias[:, None, None].to(y.dtype)
 
 
 class QuadraticAttention2d(nn.Module):
@@ -652,10 +668,10 @@ class QuadraticAttention2d(nn.Module):
             y [B, out_channels, H, W], or (y, attention [B, N, H, W, H, W]).
 
         Raises:
-            TypeError: x is not a floating-point tensor.
+            TypeError: x is not a floating-point tensor of the weights' dtype.
             ValueError: Wrong rank or channels, or an empty map.
         """
-        _check_input(x, self.in_channels)
+        _check_input(x, self.in_channels, self.value)
         keys, queries = self._canvas(x)
         result = quadratic_attention(
             keys,
@@ -681,11 +697,16 @@ class QuadraticAttention2d(nn.Module):
         )
 
 
-def _check_input(x: Tensor, in_channels: int) -> None:
+def _check_input(x: Tensor, in_channels: int, value: nn.Conv2d) -> None:
     check_tensor(x, "x", "B C H W")
     if x.shape[1] != in_channels:
         raise ValueError(
             f"x must have in_channels={in_channels}, got shape {shape_of(x)}"
+        )
+    if x.dtype != value.weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(
+            f"x and the weights must have one dtype, got {x.dtype} and "
+            f"{value.weight.dtype}"
         )
 
 
@@ -708,8 +729,7 @@ class _ConvolutionAsAttention(QuadraticAttention2d):
         )
         self.kernel_size, self.stride = (K1, K2), _sizes(conv.stride)
         self.dilation, self.padding_mode = _sizes(conv.dilation), conv.padding_mode
-        sides = conv._reversed_padding_repeated_twice  # left, right, top, bottom
-        self.padding = (sides[2], sides[3], sides[0], sides[1])
+        self.padding = _sides(conv)
 
     def _canvas(self, x: Tensor) -> tuple[Tensor, Positions]:
         padding, keys = self.padding, x
@@ -761,6 +781,23 @@ def _sizes(value: tuple[int, ...]) -> tuple[int, int]:
     return value[0], value[1]
 
 
+def _sides(conv: nn.Conv2d) -> tuple[int, int, int, int]:
+    """Pixels that the convolution pads: top, bottom, left, right."""
+    if conv.padding_mode != "zeros":  # as it was made, whatever was changed later
+        left, right, top, bottom = conv._reversed_padding_repeated_twice
+        return top, bottom, left, right
+    sides: list[int] = []
+    for axis in range(2):
+        if conv.padding == "valid":
+            sides += [0, 0]
+        elif conv.padding == "same":
+            total = conv.dilation[axis] * (conv.kernel_size[axis] - 1)
+            sides += [total // 2, total - total // 2]
+        else:
+            sides += [int(conv.padding[axis])] * 2
+    return sides[0], sides[1], sides[2], sides[3]
+
+
 def conv_to_attention(conv: nn.Conv2d, alpha: float = 46.0) -> QuadraticAttention2d:
     r"""Theorem 1: the attention layer that equals a convolution.
 
@@ -781,11 +818,14 @@ def conv_to_attention(conv: nn.Conv2d, alpha: float = 46.0) -> QuadraticAttentio
 
     Returns:
         A `QuadraticAttention2d` with K1 * K2 heads, in the dtype, on the device and in
-        the mode of ``conv``. It can be trained further.
+        the mode of ``conv``; centres and spreads are in float32 at least. It can be
+        trained further. Its attention is [B, K1*K2, H_out, W_out, *padded map]. The
+        border is not part of its ``state_dict``.
 
     Raises:
-        TypeError: conv is not a ``torch.nn.Conv2d``, or has no size yet (a lazy one).
-        ValueError: alpha is not a positive finite number.
+        TypeError: conv is not a ``torch.nn.Conv2d``, has no size yet (a lazy one), or
+            has a forward or a forward hook of its own.
+        ValueError: alpha is not positive or larger than 1e6.
 
     The border: over the bare image, a head that aims outside attends to the nearest
     pixel. This is replicate padding exactly. For zeros (or reflection, or a circle) the
@@ -801,31 +841,50 @@ def conv_to_attention(conv: nn.Conv2d, alpha: float = 46.0) -> QuadraticAttentio
         >>> bool((conv_to_attention(conv)(x) - conv(x)).abs().max() < 1e-12)
         True
     """
-    if not isinstance(conv, nn.Conv2d) or isinstance(conv, nn.LazyConv2d):
-        raise TypeError(
-            f"conv must be a torch.nn.Conv2d with its sizes set, got {conv!r}"
-        )
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
-        raise TypeError(f"alpha must be a number, got {alpha!r}")
-    if not 0 < alpha < float("inf"):
-        raise ValueError(f"alpha must be positive and finite, got {alpha}")
+    _check_convolution(conv, alpha)
     weight = conv.weight.detach()
-    layer = _ConvolutionAsAttention(conv).to(weight.device, weight.dtype)
+    with torch.random.fork_rng(devices=[]):  # its random start is overwritten
+        layer = _ConvolutionAsAttention(conv).to(weight.device, weight.dtype)
     D, Cg, K1, K2 = weight.shape
-    places = torch.cartesian_prod(torch.arange(K1), torch.arange(K2))  # [K1*K2, 2]
-    centers = places.reshape(-1, 2) * torch.tensor(layer.dilation)
-    middle = torch.tensor([layer._middle(axis) for axis in range(2)])
+    # Places stay in float32 at least: half precision has no 257.
+    exact = torch.empty(0, device=weight.device, dtype=_precise(weight))
+    lines = [
+        step * (_line(exact, size) - (size - 1) // 2)
+        for step, size in zip(layer.dilation, (K1, K2), strict=True)
+    ]
+    centers = torch.cartesian_prod(*lines)  # [K1*K2, 2]
     matrices = weight.new_zeros(D, K1 * K2, conv.in_channels)
     for g in range(conv.groups):
         out, inside = (slice(g * n, (g + 1) * n) for n in (D // conv.groups, Cg))
         matrices[out, :, inside] = weight[out].flatten(2).mT
+    layer.centers = nn.Parameter(centers)
+    layer.spreads = nn.Parameter(exact.new_full((K1 * K2,), (2 * alpha) ** 0.5))
     with torch.no_grad():
-        layer.centers.copy_(centers - middle)
-        layer.spreads.fill_((2 * alpha) ** 0.5)
         layer.value.weight.copy_(matrices.flatten(1)[:, :, None, None])
         if conv.bias is not None and layer.value.bias is not None:
             layer.value.bias.copy_(conv.bias)
     return layer.train(conv.training)
+
+
+def _check_convolution(conv: object, alpha: object) -> None:
+    if not isinstance(conv, nn.Conv2d) or isinstance(conv, nn.LazyConv2d):
+        raise TypeError(
+            f"conv must be a torch.nn.Conv2d with its sizes set, got {conv!r}"
+        )
+    kind = type(conv)
+    if (
+        kind.forward is not nn.Conv2d.forward
+        or kind._conv_forward is not nn.Conv2d._conv_forward
+        or conv._forward_hooks
+    ):
+        raise TypeError(
+            f"conv must compute what torch.nn.Conv2d computes, got {kind.__name__} "
+            "with a forward or a forward hook of its own"
+        )
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+        raise TypeError(f"alpha must be a number, got {alpha!r}")
+    if not 0 < alpha <= 1e6:
+        raise ValueError(f"alpha must be positive and at most 1e6, got {alpha}")
 
 
 # Learned relative encoding --------------------------------------------------------
@@ -1022,7 +1081,7 @@ def learned_relative_attention(
         query, key = query[..., :0], query[..., :0]
     values = x.permute(0, 2, 3, 1)[:, None].expand(-1, len(matrices), -1, -1, -1)
     attention = None
-    if return_attention:
+    if return_attention or has_tangent(query, key, values, rows, cols):
         logits = query.flatten(2, 3) @ key.flatten(2, 3).mT  # [B, N, HW, HW]
         logits = logits.unflatten(3, (H, W)).unflatten(2, (H, W))
         logits = logits + rows[..., None] + cols[..., None, :]
@@ -1031,7 +1090,7 @@ def learned_relative_attention(
     else:
         pooled = relative_attention_2d(query, key, values, rows, cols)
     y = torch.einsum("bnijc,ndc->bdij", pooled, matrices)
-    return y if attention is None else (y, attention)
+    return (y, attention) if return_attention and attention is not None else y
 
 
 class LearnedRelativeAttention2d(nn.Module):
@@ -1129,7 +1188,7 @@ class LearnedRelativeAttention2d(nn.Module):
             ValueError: Wrong rank or channels, an empty map, or one larger than the
                 tables.
         """
-        _check_input(x, self.in_channels)
+        _check_input(x, self.in_channels, self.value)
         if max(x.shape[2:]) > self.max_position:
             raise ValueError(
                 f"x must be at most max_position={self.max_position} pixels high and "
