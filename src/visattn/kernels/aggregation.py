@@ -67,6 +67,16 @@ class Windows:
             for b in range(0, self.kernel_size * d, d):
                 yield x[..., a : a + tall : s, b : b + wide : s]
 
+    def sums(self, x: Tensor, height: int, width: int) -> Tensor:
+        """Of a padded map, the sum of each view of `shifts`: [..., P]."""
+        s, d = self.stride, self.dilation
+        tall, wide = (self.count(height) - 1) * s + 1, (self.count(width) - 1) * s + 1
+        starts = range(0, self.kernel_size * d, d)
+        across = [x[..., b : b + wide : s].sum(-1) for b in starts]  # [..., H']
+        lines = torch.stack(across, dim=-1)  # [..., H', K]
+        down = [lines[..., a : a + tall : s, :].sum(-2) for a in starts]  # [..., K]
+        return torch.stack(down, dim=-2).flatten(-2)
+
 
 def _fold(x: Tensor, reach: int, axis: int) -> Tensor:
     """Add the mirrored borders of one axis to the pixels they were copied from."""
@@ -81,13 +91,13 @@ def _fold(x: Tensor, reach: int, axis: int) -> Tensor:
     return inside
 
 
-def _working_dtype(dtype: torch.dtype) -> torch.dtype:
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
     """Half precision is worked on in float32, chunk by chunk."""
     half = dtype in (torch.float16, torch.bfloat16)
     return torch.float32 if half else dtype
 
 
-def _chunks(
+def chunks(
     images: int, groups: int, each: int, device: torch.device
 ) -> Iterator[tuple[slice, slice]]:
     """Slices over images and over groups of ``each`` elements that fit in one chunk."""
@@ -121,12 +131,12 @@ def aggregate(
         reflect: Whether the map is mirrored at its border; else zeros follow.
     """
     windows = Windows(kernel_size, stride, dilation, reflect)
-    dtype = _working_dtype(values.dtype)
+    dtype = working_dtype(values.dtype)
     B, C, H, W = values.shape
     G = weights.shape[1]
     split = values.unflatten(1, (C // G, G))  # [B, S, G, H, W]
     y = values.new_empty(B, C // G, G, *weights.shape[3:])
-    for b, g in _chunks(B, G, C // G * H * W, values.device):
+    for b, g in chunks(B, G, C // G * H * W, values.device):
         w = weights[b, None, g].to(dtype)  # [b, 1, g, P, I, J]
         v = windows.pad(split[b, :, g].to(dtype))  # [b, S, g, H', W']
         total = torch.zeros_like(y[b, :, g], dtype=dtype)
@@ -160,13 +170,13 @@ def aggregate_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `aggregate` for the cotangent ``g``: of weights and of values."""
     windows = Windows(kernel_size, stride, dilation, reflect)
-    dtype = _working_dtype(values.dtype)
+    dtype = working_dtype(values.dtype)
     B, C, H, W = values.shape
     G = weights.shape[1]
     splits = values.unflatten(1, (C // G, G)), g.unflatten(1, (C // G, G))
     d_weights = torch.empty_like(weights, memory_format=torch.contiguous_format)
     d_values = values.new_empty(B, C // G, G, H, W)
-    for b, part in _chunks(B, G, C // G * H * W, values.device):
+    for b, part in chunks(B, G, C // G * H * W, values.device):
         v, up = (x[b, :, part].to(dtype) for x in splits)  # [b, S, g, ...]
         w = weights[b, None, part].to(dtype)
         v = windows.pad(v)
@@ -244,10 +254,10 @@ def relate(
             concatenation, else R.
     """
     windows = Windows(kernel_size, stride, dilation, reflect)
-    dtype = _working_dtype(values.dtype)
+    dtype = working_dtype(values.dtype)
     B, R, H, W = values.shape
     y = values.new_empty(_relation_shape(centre, kernel_size, relation))
-    for b, _ in _chunks(B, 1, R * H * W, values.device):
+    for b, _ in chunks(B, 1, R * H * W, values.device):
         c, v = centre[b].to(dtype), windows.pad(values[b].to(dtype))
         for place, shifted in enumerate(windows.shifts(v, H, W)):
             if relation == "concatenation":
@@ -303,11 +313,11 @@ def relate_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `relate` for the cotangent ``g``: of the centre and of the map."""
     windows = Windows(kernel_size, stride, dilation, reflect)
-    dtype = _working_dtype(values.dtype)
+    dtype = working_dtype(values.dtype)
     B, R, H, W = values.shape
     d_centre = torch.empty_like(centre, memory_format=torch.contiguous_format)
     d_values = torch.empty_like(values, memory_format=torch.contiguous_format)
-    for b, _ in _chunks(B, 1, R * H * W, values.device):
+    for b, _ in chunks(B, 1, R * H * W, values.device):
         c, v = centre[b].to(dtype), windows.pad(values[b].to(dtype))
         d_c = torch.zeros_like(c, memory_format=torch.contiguous_format)
         d_v = torch.zeros_like(v)

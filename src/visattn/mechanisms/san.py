@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -249,7 +250,7 @@ def aggregate(
     Differences from the paper: it does not say how channels are grouped, nor what lies
     outside the image. Both are the official code's here.
 
-    Source: eq. 2 and 4 of [zhao2020]. Chapter: exploring/pairwise.
+    Source: section 3 of [zhao2020]. Chapter: exploring/pairwise.
     """
     _check_aggregate(weights, values, kernel_size, stride, dilation, padding_mode)
     options = kernel_size, stride, dilation, padding_mode == "reflect"
@@ -625,7 +626,7 @@ def pairwise_attention(
     Differences from the paper: the softmax over the window and the interleaved groups
     are the official code's.
 
-    Source: eq. 2 and 3 of [zhao2020]. Chapter: exploring/pairwise.
+    Source: section 3.1 of [zhao2020]. Chapter: exploring/pairwise.
     """
     _check_values(beta, phi)
     _check_position(position, phi)
@@ -741,7 +742,7 @@ def patchwise_attention(
 
     Differences from the paper: the interleaved groups are the official code's.
 
-    Source: eq. 4 of [zhao2020]. Chapter: exploring/patchwise.
+    Source: section 3.2 of [zhao2020]. Chapter: exploring/patchwise.
     """
     _check_values(beta, phi)
     options = stride, dilation, padding_mode
@@ -794,18 +795,45 @@ def _fold_norm(
     """Scale and shift of each channel of the concatenation; statistics move along."""
     dtype = kernel.working_dtype(psi.dtype)
     mean, variance = norm.running_mean, norm.running_var
-    if norm.training or mean is None or variance is None:
+    assert mean is not None
+    assert variance is not None
+    if norm.training:
         of_phi = torch.var_mean(centre.to(dtype), dim=(0, 2, 3), correction=0)
         of_psi = patches.window_moments(psi, *options)
-        mean = torch.cat([of_phi[1], of_psi[0].flatten()])
-        variance = torch.cat([of_phi[0], of_psi[1].flatten()])
-        if norm.training:
-            _move_statistics(norm, mean, variance, centre[:, 0].numel())
-    scale = (variance.to(dtype) + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.to(dtype)
-    shift = -mean.to(dtype) * scale
-    return scale, shift if norm.bias is None else shift + norm.bias.to(dtype)
+        count = centre[:, 0].numel()
+        fresh = torch.cat([of_phi[1], of_psi[0].flatten()])
+        spread = torch.cat([of_phi[0], of_psi[1].flatten()])
+        with torch.no_grad():
+            assert norm.momentum is not None
+            assert norm.num_batches_tracked is not None
+            norm.num_batches_tracked.add_(1)
+            mean.lerp_(fresh.to(mean.dtype), norm.momentum)
+            unbiased = spread * (count / (count - 1))
+            variance.lerp_(unbiased.to(variance.dtype), norm.momentum)
+        mean, variance = fresh, spread
+    scale = norm.weight.to(dtype) * (variance.to(dtype) + norm.eps).rsqrt()
+    return scale, norm.bias.to(dtype) - mean.to(dtype) * scale
+
+
+def _as_built(layers: list[nn.Module]) -> tuple[nn.BatchNorm2d, nn.Conv2d] | None:
+    """Norm and linear map, if they are layers `_concatenation_hidden` can stand for.
+
+    A layer of another class, or one that somebody watches with a hook, must really run.
+    """
+    norm, relu, linear = layers
+    kinds = type(norm), type(relu), type(linear)
+    if kinds != (nn.BatchNorm2d, nn.ReLU, nn.Conv2d):
+        return None
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(linear, nn.Conv2d)
+    watched = any(
+        hooks
+        for layer in layers
+        for name, hooks in vars(layer).items()
+        if name.endswith("_hooks")
+    )
+    usual = norm.affine and norm.track_running_stats and norm.momentum is not None
+    return (norm, linear) if usual and not watched else None
 
 
 # Modules ------------------------------------------------------------------------------
@@ -1071,14 +1099,34 @@ class PatchwiseAttention2d(_WindowAttention2d):
             ValueError: Wrong rank or channels, a map too small to be mirrored.
         """
         self._check_input(x)
-        return patchwise_attention(
-            self.phi(x),
-            self.psi(x),
-            self.beta(x),
-            self.gamma,
-            self.kernel_size,
-            self.relation,
-            stride=self.stride,
-            dilation=self.dilation,
-            return_attention=return_attention,
-        )
+        phi, psi, beta = self.phi(x), self.psi(x), self.beta(x)
+        layers = list(self.gamma)
+        first = self._without_relation(phi, layers[:3])
+        if first is None:
+            return patchwise_attention(
+                phi,
+                psi,
+                beta,
+                self.gamma,
+                self.kernel_size,
+                self.relation,
+                stride=self.stride,
+                dilation=self.dilation,
+                return_attention=return_attention,
+            )
+        K, s, d = self.kernel_size, self.stride, self.dilation
+        hidden = _concatenation_hidden(phi, psi, *first, kernel.Windows(K, s, d))
+        for layer in layers[3:]:
+            hidden = layer(hidden)
+        weights = hidden.unflatten(1, (-1, K * K)).to(beta.dtype)  # [B, G, P, I, J]
+        y = aggregate(weights, beta, K, s, d)
+        return (y, _windows_last(weights, K)) if return_attention else y
+
+    def _without_relation(
+        self, phi: Tensor, layers: list[nn.Module]
+    ) -> tuple[nn.BatchNorm2d, nn.Conv2d] | None:
+        """The first norm and linear map, if the relation need not be made for them."""
+        if self.relation != "concatenation" or has_tangent(phi, *self.parameters()):
+            return None
+        alone = phi[:, 0, :: self.stride, :: self.stride].numel() == 1
+        return None if alone and self.training else _as_built(layers)
