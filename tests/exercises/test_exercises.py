@@ -22,6 +22,7 @@ STEMS = (
     "local",
     "equivalence",
     "gates",
+    "pairwise",
 )
 VARIANTS = [
     pytest.param(name, variant, form, id=f"{name}-{variant.name}-{number}")
