@@ -23,6 +23,7 @@ STEMS = (
     "equivalence",
     "gates",
     "pairwise",
+    "coordinate",
 )
 VARIANTS = [
     pytest.param(name, variant, form, id=f"{name}-{variant.name}-{number}")
