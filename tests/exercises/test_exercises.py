@@ -23,6 +23,7 @@ STEMS = (
     "equivalence",
     "gates",
     "pairwise",
+    "patchwise",
     "coordinate",
 )
 VARIANTS = [
