@@ -481,6 +481,15 @@ def test_bad_input():
         learned_relative_attention(
             x, tables, tables, matrices, query=torch.zeros(1, 3, 5, 7, 6)
         )
+    with pytest.raises(TypeError, match=r"head_rows: torch.float64"):
+        learned_relative_attention(
+            x,
+            tables,
+            tables,
+            matrices,
+            head_rows=torch.zeros(3, 2).double(),
+            head_cols=torch.zeros(3, 2),
+        )
     with pytest.raises(ValueError, match="M at least 7"):
         learned_relative_attention(
             x, tables[:5], tables[:5], matrices, query=torch.zeros(1, 3, 5, 7, 4)

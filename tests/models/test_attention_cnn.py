@@ -139,3 +139,5 @@ def test_bad_input():
         model(torch.zeros(1, 1, 4, 4))
     with pytest.raises(ValueError, match="hidden must be at least 1"):
         attention_cnn(hidden=0)
+    with pytest.raises(ValueError, match="max_position must be"):
+        attention_cnn(max_position=0)

@@ -35,7 +35,6 @@ _HEADS_HAND = f"{_HEADS}#by-hand"
 _HEADS_LOOP = f"{_HEADS}#the-loop"
 _HEADS_LADDER = f"{_HEADS}#the-ladder"
 _HEADS_COST = f"{_HEADS}#the-cost"
-_HEADS_SEE = f"{_HEADS}#see-it"
 _HEADS_WRONG = f"{_HEADS}#right-shape-still-wrong"
 _HEADS_MODULE = f"{_HEADS}#the-module"
 
@@ -1332,41 +1331,41 @@ EFFECTIVE_PIXELS = Exercise(
             "entropy_only",
             _entropy,
             "This is the entropy. Its exponential is the number of pixels.",
-            _HEADS_SEE,
+            _HEADS_FORMULA,
         ),
         Variant(
             "zero_times_minus_infinity",
             lambda attention: (-attention * attention.log()).sum((-2, -1)).exp(),
             "A weight of zero gives 0 * log 0 = NaN. Count it as zero:"
             " `torch.special.entr` or `torch.xlogy` does.",
-            _HEADS_SEE,
+            _HEADS_FORMULA,
         ),
         Variant(
             "bits_and_nats_mixed",
             lambda attention: (_entropy(attention) / math.log(2)).exp(),
             "The logarithm and the power have different bases. Use the natural"
             " logarithm with `exp`.",
-            _HEADS_SEE,
+            _HEADS_FORMULA,
             also=(lambda attention: 2 ** _entropy(attention),),
         ),
         Variant(
             "sign_forgotten",
             lambda attention: (-_entropy(attention)).exp(),
             "The result is below 1. The entropy is minus the sum of p log p.",
-            _HEADS_SEE,
+            _HEADS_FORMULA,
         ),
         Variant(
             "negative_entropy",
             lambda attention: -_entropy(attention),
             "This is the sum of p log p. Take minus the sum, then its exponential.",
-            _HEADS_SEE,
+            _HEADS_FORMULA,
         ),
         Variant(
             "maps_mixed",
             lambda attention: torch.special.entr(attention).sum().exp(),
             "All maps are taken together. Each map has its own number: sum over the"
             " last two axes only.",
-            _HEADS_SEE,
+            _HEADS_FORMULA,
             also=(
                 lambda attention: _entropy(attention).exp().mean(),
                 lambda attention: _entropy(attention).mean().exp(),
@@ -1377,14 +1376,14 @@ EFFECTIVE_PIXELS = Exercise(
             lambda attention: torch.special.entr(attention).sum(-1).exp(),
             "The sum runs over one axis of the map. A map has two: sum over the last"
             " two axes.",
-            _HEADS_SEE,
+            _HEADS_FORMULA,
             also=(lambda attention: torch.special.entr(attention).sum(-2).exp(),),
         ),
         Variant(
             "mean_not_sum",
             lambda attention: torch.special.entr(attention).mean((-2, -1)).exp(),
             "The terms p log p are averaged over the pixels. The entropy is their sum.",
-            _HEADS_SEE,
+            _HEADS_FORMULA,
         ),
         Variant(
             "rows_and_columns_apart",
@@ -1394,21 +1393,21 @@ EFFECTIVE_PIXELS = Exercise(
             ).exp(),
             "The entropies of rows and of columns are added. That is right only for a"
             " map that is a row part times a column part.",
-            _HEADS_SEE,
+            _HEADS_FORMULA,
         ),
         Variant(
             "inverse_of_squares",
             lambda attention: 1 / attention.square().sum((-2, -1)),
             "This is one over the sum of squares, another count of pixels. Here it is"
             " the exponential of the entropy.",
-            _HEADS_SEE,
+            _HEADS_FORMULA,
         ),
         Variant(
             "inverse_of_the_largest",
             lambda attention: 1 / attention.amax((-2, -1)),
             "This is one over the largest weight. All weights count: take the"
             " exponential of the entropy.",
-            _HEADS_SEE,
+            _HEADS_FORMULA,
         ),
         Variant(
             "softmax_again",
@@ -1416,10 +1415,10 @@ EFFECTIVE_PIXELS = Exercise(
                 attention.flatten(-2).softmax(-1).view_as(attention)
             ).exp(),
             "The weights go through a softmax once more. They are used as given.",
-            _HEADS_SEE,
+            _HEADS_FORMULA,
         ),
     ),
-    section=_HEADS_SEE,
+    section=_HEADS_FORMULA,
     gradients=False,  # the slope of p log p at p = 0 is infinite
 )
 
@@ -1516,7 +1515,7 @@ QUADRATIC_ATTENTION = Exercise(
             partial(_blur_shortcut, reach=3, centre="column, row"),
             "Channels and heads are in different order: output o of the grouped"
             " convolution reads channel o // N, but gets the kernel of head o // C.",
-            _HEADS_WRONG,
+            _THEOREM_WRONG,
             also=(
                 partial(_blur_shortcut, reach=3),
                 partial(_blur_shortcut, reach=None),
@@ -1528,7 +1527,7 @@ QUADRATIC_ATTENTION = Exercise(
             _quadratic(reach=3),
             "The heads see only a window round the query. Every pixel of the image"
             " takes part, far ones with a small weight.",
-            _HEADS_WRONG,
+            _THEOREM_WRONG,
             also=(_quadratic(reach=1), _quadratic(reach=2)),
         ),
         Variant(
@@ -1536,7 +1535,7 @@ QUADRATIC_ATTENTION = Exercise(
             _heads_and_channels_mixed,
             "The means are listed channel after channel, the matrices head after head."
             " Mean n belongs to matrix n.",
-            _HEADS_WRONG,
+            _THEOREM_WRONG,
         ),
         Variant(
             "one_matrix_for_all",

@@ -533,8 +533,8 @@ def quadratic_attention(
 
     Args:
         x: Map [B, C, H, W].
-        centers: Delta, (row, column) in pixels, [N, 2]. Like the spreads, in the dtype
-            of x or a finer one.
+        centers: Delta, (row, column) in pixels, [N, 2]. Like the spreads, they may have
+            a dtype of their own; the logits are computed in the finest one.
         spreads: s [N], or S [N, 2, 2] with inverse covariance S S^T; in 1 / pixels.
         matrices: M, the value matrices, [N, D, C].
         queries: Rows [I] and columns [J] of the queries in pixels of the map, of any
@@ -926,6 +926,7 @@ def _check_learned(
     for name, head in (("head_rows", head_rows), ("head_cols", head_cols)):
         if head is not None:
             check_tensor(head, name, "N P")
+            check_same_kind(x=x, **{name: head})
             if tuple(head.shape) != (N, P):
                 raise ValueError(f"{name} must be [{N}, {P}], got {shape_of(head)}")
     width = "E" if head_rows is not None or query is None else str(2 * P)
@@ -948,8 +949,8 @@ def _check_learned(
 
 def learned_relative_attention_loop(
     x: Float[Tensor, "B C H W"],
-    rel_rows: Float[Tensor, "M P"],
-    rel_cols: Float[Tensor, "M P"],
+    rel_rows: Float[Tensor, "L P"],
+    rel_cols: Float[Tensor, "L P"],
     matrices: Float[Tensor, "N D C"],
     *,
     head_rows: Float[Tensor, "N P"] | None = None,
@@ -1013,8 +1014,8 @@ def _offsets(table: Tensor, length: int) -> Tensor:
 
 def learned_relative_attention(
     x: Float[Tensor, "B C H W"],
-    rel_rows: Float[Tensor, "M P"],
-    rel_cols: Float[Tensor, "M P"],
+    rel_rows: Float[Tensor, "L P"],
+    rel_cols: Float[Tensor, "L P"],
     matrices: Float[Tensor, "N D C"],
     *,
     head_rows: Float[Tensor, "N P"] | None = None,
@@ -1039,8 +1040,8 @@ def learned_relative_attention(
 
     Args:
         x: Map [B, C, H, W].
-        rel_rows: [2 M - 1, P]; row m belongs to row offset m - (M - 1).
-        rel_cols: [2 M - 1, P], for column offsets. M is at least H and W.
+        rel_rows: [L, P] with L = 2 M - 1; row m belongs to row offset m - (M - 1).
+        rel_cols: [L, P], for column offsets. M is at least H and W.
         matrices: Value matrices [N, D, C].
         head_rows: w^row [N, P].
         head_cols: w^col [N, P].
@@ -1144,8 +1145,11 @@ class LearnedRelativeAttention2d(nn.Module):
             num_heads=num_heads,
             max_position=max_position,
         )
-        if query_relative:
-            check_divisible("in_channels", in_channels, "2", 2)
+        if query_relative and in_channels % 2:
+            raise ValueError(
+                "in_channels must be even with query_relative=True (one half of a query "
+                f"meets the rows, the other the columns), got in_channels={in_channels}"
+            )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.num_heads, self.max_position = num_heads, max_position
         self.content, self.query_relative = content, query_relative

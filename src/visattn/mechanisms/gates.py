@@ -178,7 +178,7 @@ def squeeze_excitation(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit, different devices.
 
-    Differences from the paper: its formula has no biases; the published sizes count
+    Differences from the paper: its formula has no biases; the official network has
     them.
 
     Source: eq. 2 to 4 of [hu2018]. Chapter: gates/gates.
@@ -416,6 +416,8 @@ def spatial_gate(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit, an even kernel, a mean without a variance,
             different devices.
+
+    One pixel in all has no variance: without a given mean it is refused by PyTorch.
 
     Differences from the paper: its formula puts the mean first and has no batch norm;
     the official code puts the maximum first and has one.

@@ -170,6 +170,7 @@ def attention_cnn(
         raise ValueError(
             f"encoding must be one of {get_args(Encoding)}, got {encoding!r}"
         )
+    check_positive(max_position=max_position)
 
     def attention() -> nn.Module:
         if encoding == "quadratic":
