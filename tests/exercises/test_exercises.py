@@ -24,6 +24,7 @@ STEMS = (
     "gates",
     "pairwise",
     "patchwise",
+    "san",
     "coordinate",
 )
 VARIANTS = [
