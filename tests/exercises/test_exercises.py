@@ -26,6 +26,7 @@ STEMS = (
     "patchwise",
     "san",
     "coordinate",
+    "mobile",
 )
 VARIANTS = [
     pytest.param(name, variant, form, id=f"{name}-{variant.name}-{number}")

@@ -337,7 +337,7 @@ def test_dtype_under_autocast_does_not_depend_on_the_bias(bias):
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
-def test_forward_mode_derivatives():
+def test_transforms_derivatives():
     layer = LearnedRelativeAttention2d(
         2, 3, 2, content=True, query_relative=True
     ).double()

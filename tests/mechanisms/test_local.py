@@ -468,7 +468,7 @@ class TestBadInput:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
-def test_forward_mode_derivative(randn):
+def test_transforms_derivative(randn):
     q, k, v = (randn(1, 2, 4, 5, 4).detach() for _ in range(3))
     rows, cols = randn(3, 2).detach(), randn(3, 2).detach()
     tangents = tuple(torch.ones_like(x) * 0.5 for x in (q, k, v, rows, cols))

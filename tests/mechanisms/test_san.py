@@ -185,7 +185,7 @@ def test_gradcheck(randn, padding):
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize("relation", [None, *PAIRWISE, "star", "clique"])
-def test_forward_mode_derivative(randn, relation):
+def test_transforms_derivative(randn, relation):
     """Of a directional derivative, the plain form; a custom operator would give 0."""
 
     def function(a, b):
@@ -222,7 +222,7 @@ def test_a_second_derivative_is_refused(randn):
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 @pytest.mark.parametrize("make", [PairwiseAttention2d, PatchwiseAttention2d])
-def test_forward_mode_derivative_of_a_module(randn, device, make):
+def test_transforms_derivative_of_a_module(randn, device, make):
     layer = noisy(make(6, 3, 8, 3, 4), device)
     x, direction = randn(1, 6, 4, 5).detach(), randn(1, 6, 4, 5).detach()
     tangent = torch.func.jvp(layer, (x,), (direction,))[1]
@@ -1049,3 +1049,75 @@ class TestBadInput:
     def test_coordinates(self):
         with pytest.raises(ValueError, match="height.*0"):  # noqa: RUF043
             window_coordinates(0, 3)
+
+
+# The patchwise concatenation without its relation must be the layers of gamma ---------
+
+
+def plain_layer(layer, x):
+    """The layer through its relation."""
+    parts = layer.phi(x), layer.psi(x), layer.beta(x)
+    return patchwise_attention(*parts, layer.gamma, layer.kernel_size)
+
+
+CHANGES = {
+    "bias": lambda layer: layer.gamma.__setitem__(2, nn.Conv2d(30, 2, 1)),
+    "groups": lambda layer: layer.gamma.__setitem__(
+        2, nn.Conv2d(30, 2, 1, groups=2, bias=False)
+    ),
+    "hook": lambda layer: layer.gamma.register_forward_hook(lambda m, i, y: 2 * y),
+    "forward": lambda layer: setattr(layer.gamma[1], "forward", torch.tanh),
+    "short": lambda layer: setattr(
+        layer, "gamma", nn.Sequential(nn.Conv2d(30, 18, 1), nn.Tanh())
+    ),
+    "function": lambda layer: setattr(layer, "gamma", nn.Conv2d(30, 18, 1)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_changed_gamma_runs(change):
+    torch.manual_seed(0)
+    layer = PatchwiseAttention2d(5, 3, 8, 3, share=4).eval()
+    x = torch.randn(2, 5, 6, 7)
+    before = layer(x)
+    change(layer)
+    torch.testing.assert_close(layer(x), plain_layer(layer, x))
+    assert not torch.allclose(layer(x), before)
+
+
+def test_later_layers_see_the_shape_of_gamma():
+    layer = PatchwiseAttention2d(5, 3, 8, 3, share=4).eval()
+    seen = []
+    layer.gamma[3].register_forward_hook(lambda m, inputs, y: seen.append(y.shape))
+    x = torch.randn(2, 5, 6, 7)
+    layer(x)
+    plain_layer(layer, x)
+    assert seen[0] == seen[1] == (2, 2, 1, 42)
+
+
+def test_a_training_step_between_forward_and_backward():
+    torch.manual_seed(0)
+    layer = PatchwiseAttention2d(5, 3, 8, 3, share=4)
+    x = torch.randn(2, 5, 6, 7, requires_grad=True)
+    y = layer.eval()(x)
+    z = layer.train()(x)
+    (y.sum() + z.sum()).backward()
+    assert x.grad.abs().max() > 0
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "function",
+    [
+        pairwise_attention,
+        pairwise_attention_loop,
+        patchwise_attention,
+        patchwise_attention_loop,
+    ],
+)
+def test_bad_arguments_of_attention(function):
+    x = torch.zeros(1, 2, 4, 5)
+    with pytest.raises(TypeError, match="phi"):
+        function(None, x, x, lambda z: z, 3)
+    with pytest.raises(ValueError, match="0 channels"):
+        function(x, x, x, lambda z: z[:, :0], 3)

@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from visattn.kernels._transforms import refuse_tangent
+
 _CHUNK = {"cpu": 262_144, "cuda": 64_000_000}  # elements that are worked on at once
 
 RELATIONS = ("summation", "subtraction", "hadamard", "dot", "concatenation")
@@ -213,6 +215,7 @@ def _setup_aggregate(ctx, inputs, output) -> None:  # type: ignore[no-untyped-de
 
 
 def _backward_aggregate(ctx, g):  # type: ignore[no-untyped-def]
+    refuse_tangent(g)
     gradients = aggregate_backward(g, *ctx.saved_tensors, *ctx.options)
     return *gradients, None, None, None, None
 
@@ -361,6 +364,7 @@ def _setup_relate(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 
 def _backward_relate(ctx, g):  # type: ignore[no-untyped-def]
+    refuse_tangent(g)
     gradients = relate_backward(g, *ctx.saved_tensors, *ctx.options)
     return *gradients, None, None, None, None, None
 

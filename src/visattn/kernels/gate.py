@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from visattn.kernels._forward_mode import has_tangent
+from visattn.kernels._transforms import needs_plain_form
 
 _CHUNK = 262_144
 """Numbers that are worked on at once."""
@@ -43,7 +43,7 @@ def gate(x: Tensor, g_h: Tensor, g_w: Tensor) -> Tensor:
         and x.dtype == g_h.dtype == g_w.dtype
         and x.numel() >= _LEAST
         and x.is_contiguous()
-        and not has_tangent(x, g_h, g_w)
+        and not needs_plain_form(x, g_h, g_w)
     ):
         y: Tensor = chunked_gate(x, g_h, g_w)
         return y
@@ -105,9 +105,9 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 def _backward(ctx, g):  # type: ignore[no-untyped-def]
     x, g_h, g_w = ctx.saved_tensors
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() and not needs_plain_form(g, x, g_h, g_w):
         return chunked_gate_backward(g, x, g_h, g_w)
-    # A second derivative is asked for: the same, in operators that have one.
+    # Another derivative is asked for: the same, in operators that have all of them.
     d = g * x
     return g * g_h * g_w, (d * g_w).sum(3, keepdim=True), (d * g_h).sum(2, keepdim=True)
 

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from visattn.kernels._transforms import refuse_tangent
+
 FORBIDDEN = -1e30
 """Added to a forbidden logit: for logits of a sane size the weight is exactly zero."""
 
@@ -318,6 +320,7 @@ def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 
 def _backward(ctx, g):  # type: ignore[no-untyped-def]
+    refuse_tangent(g)
     gradients = local_attention_backward(
         g, *ctx.saved_tensors, ctx.kernel_size, ctx.masked
     )

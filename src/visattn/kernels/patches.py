@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from visattn.kernels._transforms import refuse_tangent
 from visattn.kernels.aggregation import Windows, chunks, working_dtype
 
 
@@ -100,6 +101,7 @@ def _setup_moments(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 
 def _backward_moments(ctx, g_mean, g_variance):  # type: ignore[no-untyped-def]
+    refuse_tangent(g_mean, g_variance)
     saved = ctx.saved_tensors
     gradient = window_moments_backward(g_mean, g_variance, *saved, *ctx.options)
     return gradient, None, None, None, None
@@ -230,6 +232,7 @@ def _setup_linear(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 
 def _backward_linear(ctx, g):  # type: ignore[no-untyped-def]
+    refuse_tangent(g)
     options = ctx.kernel_size, ctx.stride, ctx.dilation, ctx.reflect
     gradients = window_linear_backward(g, *ctx.saved_tensors, *options)
     return *gradients, None, None, None, None

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import Conv2d
 
-from visattn.kernels._forward_mode import has_tangent
+from visattn.kernels._transforms import needs_plain_form
 from visattn.kernels.relative import relative_attention_2d
 from visattn.kernels.separable import line_softmax, separable_pooling
 from visattn.mechanisms._checks import (
@@ -819,8 +819,8 @@ def conv_to_attention(conv: nn.Conv2d, alpha: float = 46.0) -> QuadraticAttentio
     Returns:
         A `QuadraticAttention2d` with K1 * K2 heads, in the dtype, on the device and in
         the mode of ``conv``; centres and spreads are in float32 at least. It can be
-        trained further. Its attention is [B, K1*K2, H_out, W_out, *padded map]. The
-        border is not part of its ``state_dict``.
+        trained further. The keys of its attention are the pixels of the padded map,
+        its queries those of the output. The border is not part of its ``state_dict``.
 
     Raises:
         TypeError: conv is not a ``torch.nn.Conv2d``, has no size yet (a lazy one), or
@@ -1082,7 +1082,7 @@ def learned_relative_attention(
         query, key = query[..., :0], query[..., :0]
     values = x.permute(0, 2, 3, 1)[:, None].expand(-1, len(matrices), -1, -1, -1)
     attention = None
-    if return_attention or has_tangent(query, key, values, rows, cols):
+    if return_attention or needs_plain_form(query, key, values, rows, cols):
         logits = query.flatten(2, 3) @ key.flatten(2, 3).mT  # [B, N, HW, HW]
         logits = logits.unflatten(3, (H, W)).unflatten(2, (H, W))
         logits = logits + rows[..., None] + cols[..., None, :]
@@ -1147,8 +1147,8 @@ class LearnedRelativeAttention2d(nn.Module):
         )
         if query_relative and in_channels % 2:
             raise ValueError(
-                "in_channels must be even with query_relative=True (one half of a query "
-                f"meets the rows, the other the columns), got in_channels={in_channels}"
+                "in_channels must be even with query_relative=True: half of a query "
+                f"meets rows, the other half columns; got in_channels={in_channels}"
             )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.num_heads, self.max_position = num_heads, max_position

@@ -206,7 +206,8 @@ def coordinate_attention(
         ValueError: Shapes that do not fit, a mean without a variance, different
             devices.
 
-    Differences from the paper: its formula leaves the batch norm and the biases out.
+    Differences from the paper: its equations leave the batch norm, which stands in its
+    figure of the block, and the biases out.
 
     Source: eq. 6 to 9 of [hou2021]. Chapter: gates/coordinate.
     """
@@ -245,8 +246,8 @@ class CoordinateAttention(nn.Module):
         TypeError: A size that is not an integer.
         ValueError: A size below 1.
 
-    Differences from the paper: the lower bound of 8, the batch norm and the biases are
-    those of the official code.
+    Differences from the paper: the lower bound of 8 and the biases are those of the
+    official code; the batch norm stands in the paper's figure, not in its equations.
 
     Source: section 3.2 of [hou2021]. Chapter: gates/coordinate.
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visattn.kernels import local as kernel
-from visattn.kernels._forward_mode import has_tangent
+from visattn.kernels._transforms import needs_plain_form
 from visattn.mechanisms._checks import (
     check_divisible,
     check_positive,
@@ -229,7 +229,7 @@ def local_attention(
     if return_attention:
         return _windows(q, k, v, relative_rows, relative_cols, kernel_size, border)
     tables = [x for x in (relative_rows, relative_cols) if x is not None]
-    if has_tangent(q, k, v, *tables):
+    if needs_plain_form(q, k, v, *tables):
         return _windows(q, k, v, relative_rows, relative_cols, kernel_size, border)[0]
     B, D = q.shape[0], q.shape[-1]
     if relative_rows is None or relative_cols is None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from visattn.kernels import aggregation as kernel
 from visattn.kernels import patches
-from visattn.kernels._forward_mode import has_tangent
+from visattn.kernels._transforms import needs_plain_form
 from visattn.mechanisms._checks import (
     check_divisible,
     check_positive,
@@ -119,6 +119,8 @@ def _check_values(beta: Tensor, phi: Tensor) -> None:
 
 
 def _check_groups(channels: int, groups: int) -> None:
+    if groups == 0:
+        raise ValueError("the weights have no group: got 0 channels from gamma")
     check_divisible("channels of the values", channels, "groups of the weights", groups)
 
 
@@ -174,7 +176,7 @@ def _check_aggregate(
     check_tensor(weights, "weights", "B G K*K H W")
     check_same_kind(weights=weights, values=values)
     B, C, H, W = values.shape
-    rows, cols = len(range(0, H, stride)), len(range(0, W, stride))
+    rows, cols = (H - 1) // stride + 1, (W - 1) // stride + 1
     wanted = [B, weights.shape[1], kernel_size**2, rows, cols]
     if list(weights.shape) != wanted:
         raise ValueError(
@@ -254,7 +256,7 @@ def aggregate(
     """
     _check_aggregate(weights, values, kernel_size, stride, dilation, padding_mode)
     options = kernel_size, stride, dilation, padding_mode == "reflect"
-    if has_tangent(weights, values):
+    if needs_plain_form(weights, values):
         return kernel.plain_aggregate(weights, values, kernel.Windows(*options))
     y: Tensor = kernel.aggregate(weights, values, *options)
     return y
@@ -354,7 +356,7 @@ def _relate(
     centre: Tensor, values: Tensor, windows: kernel.Windows, relation: str
 ) -> Tensor:
     """[B, R, I, J] and [B, R, H, W] -> [B, D, P, I, J]."""
-    if has_tangent(centre, values):
+    if needs_plain_form(centre, values):
         return kernel.plain_relate(centre, values, windows, relation)
     w = windows
     options = w.kernel_size, w.stride, w.dilation, w.reflect
@@ -508,12 +510,12 @@ def _check_position(position: Tensor | None, phi: Tensor) -> None:
 
 def _check_mapped(found: object, wanted: list[int], what: str) -> None:
     """Refuse what a gamma returned; -1 stands for any length."""
-    text = str(wanted).replace("-1", "G")
     if not isinstance(found, Tensor):
         got = type(found).__name__
-        raise TypeError(f"gamma must return {what} {text} as a tensor, got {got}")
+        raise TypeError(f"gamma must return {what} as a tensor, got {got}")
     pairs = zip(found.shape, wanted, strict=False)
     if found.ndim != len(wanted) or any(w not in (-1, f) for f, w in pairs):
+        text = str(wanted).replace("-1", "G")
         raise ValueError(f"gamma must return {what} {text}, got {shape_of(found)}")
 
 
@@ -628,9 +630,10 @@ def pairwise_attention(
 
     Source: section 3.1 of [zhao2020]. Chapter: exploring/pairwise.
     """
+    options = stride, dilation, padding_mode
+    _check_pair(phi, psi, kernel_size, *options)
     _check_values(beta, phi)
     _check_position(position, phi)
-    options = stride, dilation, padding_mode
     delta = pairwise_relation(phi, psi, kernel_size, relation, *options)
     if position is not None:
         p = position[None]
@@ -744,8 +747,9 @@ def patchwise_attention(
 
     Source: section 3.2 of [zhao2020]. Chapter: exploring/patchwise.
     """
-    _check_values(beta, phi)
     options = stride, dilation, padding_mode
+    _check_pair(phi, psi, kernel_size, *options)
+    _check_values(beta, phi)
     delta = patchwise_relation(phi, psi, kernel_size, relation, *options)
     B, _, rows, cols = delta.shape
     weights = gamma(delta.flatten(2)[:, :, None])  # [B, G*P, 1, I*J]
@@ -811,29 +815,39 @@ def _fold_norm(
             unbiased = spread * (count / (count - 1))
             variance.lerp_(unbiased.to(variance.dtype), norm.momentum)
         mean, variance = fresh, spread
+    else:  # a later step of training changes them in place
+        mean, variance = mean.clone(), variance.clone()
     scale = norm.weight.to(dtype) * (variance.to(dtype) + norm.eps).rsqrt()
     return scale, norm.bias.to(dtype) - mean.to(dtype) * scale
 
 
-def _as_built(layers: list[nn.Module]) -> tuple[nn.BatchNorm2d, nn.Conv2d] | None:
+def _as_built(gamma: nn.Module) -> tuple[nn.BatchNorm2d, nn.Conv2d] | None:
     """Norm and linear map, if they are layers `_concatenation_hidden` can stand for.
 
-    A layer of another class, or one that somebody watches with a hook, must really run.
+    A layer of another kind, or one that somebody watches with a hook, must really run.
     """
-    norm, relu, linear = layers
-    kinds = type(norm), type(relu), type(linear)
-    if kinds != (nn.BatchNorm2d, nn.ReLU, nn.Conv2d):
+    if type(gamma) is not nn.Sequential or len(gamma) < 3:
         return None
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert isinstance(linear, nn.Conv2d)
-    watched = any(
-        hooks
-        for layer in layers
-        for name, hooks in vars(layer).items()
-        if name.endswith("_hooks")
-    )
+    norm, relu, linear = gamma[0], gamma[1], gamma[2]
+    if type(relu) is not nn.ReLU or any(map(_is_watched, (gamma, norm, relu, linear))):
+        return None
+    if type(norm) is not nn.BatchNorm2d or type(linear) is not nn.Conv2d:
+        return None
     usual = norm.affine and norm.track_running_stats and norm.momentum is not None
-    return (norm, linear) if usual and not watched else None
+    pointwise = (
+        linear.bias is None
+        and linear.groups == 1
+        and tuple(linear.kernel_size) == tuple(linear.stride) == (1, 1)
+        and tuple(linear.padding) == (0, 0)
+    )
+    return (norm, linear) if usual and pointwise else None
+
+
+def _is_watched(layer: nn.Module) -> bool:
+    """Whether the layer has a hook, or a forward put in place of its own."""
+    own = vars(layer)
+    hooks = any(value for name, value in own.items() if name.endswith("_hooks"))
+    return hooks or "forward" in own
 
 
 # Modules ------------------------------------------------------------------------------
@@ -1100,8 +1114,7 @@ class PatchwiseAttention2d(_WindowAttention2d):
         """
         self._check_input(x)
         phi, psi, beta = self.phi(x), self.psi(x), self.beta(x)
-        layers = list(self.gamma)
-        first = self._without_relation(phi, layers[:3])
+        first = self._without_relation(phi)
         if first is None:
             return patchwise_attention(
                 phi,
@@ -1116,17 +1129,20 @@ class PatchwiseAttention2d(_WindowAttention2d):
             )
         K, s, d = self.kernel_size, self.stride, self.dilation
         hidden = _concatenation_hidden(phi, psi, *first, kernel.Windows(K, s, d))
-        for layer in layers[3:]:
+        rows, cols = hidden.shape[2:]
+        hidden = hidden.flatten(2)[:, :, None]  # [B, M, 1, I*J], as gamma is used to
+        for layer in list(self.gamma)[3:]:
             hidden = layer(hidden)
-        weights = hidden.unflatten(1, (-1, K * K)).to(beta.dtype)  # [B, G, P, I, J]
+        weights = hidden.reshape(len(x), -1, K * K, rows, cols).to(beta.dtype)
         y = aggregate(weights, beta, K, s, d)
         return (y, _windows_last(weights, K)) if return_attention else y
 
-    def _without_relation(
-        self, phi: Tensor, layers: list[nn.Module]
-    ) -> tuple[nn.BatchNorm2d, nn.Conv2d] | None:
+    def _without_relation(self, phi: Tensor) -> tuple[nn.BatchNorm2d, nn.Conv2d] | None:
         """The first norm and linear map, if the relation need not be made for them."""
-        if self.relation != "concatenation" or has_tangent(phi, *self.parameters()):
+        if self.relation != "concatenation":
             return None
+        if needs_plain_form(phi, *self.parameters()):
+            return None
+        first = _as_built(self.gamma)
         alone = phi[:, 0, :: self.stride, :: self.stride].numel() == 1
-        return None if alone and self.training else _as_built(layers)
+        return None if first is None or (alone and first[0].training) else first
