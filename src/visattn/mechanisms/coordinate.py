@@ -57,7 +57,7 @@ def coordinate_pool(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H+W"]:
         x: Map [B, C, H, W].
 
     Returns:
-        [B, C, H + W]: the H rows, then the W columns.
+        [B, C, H + W], the H rows and then the W columns.
 
     Raises:
         TypeError: x is not a floating-point tensor.
@@ -198,8 +198,8 @@ def coordinate_attention(
         return_attention: Also return the gates.
 
     Returns:
-        y [B, C, H, W], or (y, (g^h [B, C, H, 1], g^w [B, C, 1, W])): their product is
-        the gate of each pixel.
+        y [B, C, H, W], or (y, (g^h [B, C, H, 1], g^w [B, C, 1, W])). The product of
+        the two is the gate of each pixel.
 
     Raises:
         TypeError: Not floating-point tensors, different dtypes.

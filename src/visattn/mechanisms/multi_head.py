@@ -278,8 +278,8 @@ class MultiHeadSelfAttention(nn.Module):
             return_attention: Also return the weights.
 
         Returns:
-            y of the shape of x, or (y, attention): [B, N, T, T] for a sequence,
-            [B, N, H, W, H, W] for a map (query row, query column, key row, key column).
+            y of the shape of x, or (y, attention). Attention is [B, N, T, T] for a
+            sequence and [B, N, H, W, H, W] for a map (query row, query column, key row, key column).
 
         Raises:
             TypeError: x is not a floating-point tensor, mask is not bool.

@@ -305,8 +305,8 @@ def criss_cross_attention(
         return_attention: Also return the weights.
 
     Returns:
-        y [B, N, H, W, E], or (y, attention [B, N, H, W, H + W]): the weights of the
-        column, in which the pixel itself has zero, then of the row.
+        y [B, N, H, W, E], or (y, attention [B, N, H, W, H + W]). The weights are those
+        of the column, in which the pixel itself has zero, then those of the row.
 
     Raises:
         TypeError: Not floating-point tensors, different dtypes.
@@ -375,8 +375,8 @@ class CrissCrossAttention2d(nn.Module):
             return_attention: Also return the weights.
 
         Returns:
-            y [B, channels, H, W], or (y, attention [B, 1, H, W, H + W]): those of the
-            last pass.
+            y [B, channels, H, W], or (y, attention [B, 1, H, W, H + W]), of the last
+            pass.
 
         Raises:
             TypeError: x is not a floating-point tensor.
