@@ -279,7 +279,8 @@ class MultiHeadSelfAttention(nn.Module):
 
         Returns:
             y of the shape of x, or (y, attention). Attention is [B, N, T, T] for a
-            sequence and [B, N, H, W, H, W] for a map (query row, query column, key row, key column).
+            sequence, and for a map [B, N, H, W, H, W] (query row, query column, key
+            row, key column).
 
         Raises:
             TypeError: x is not a floating-point tensor, mask is not bool.
