@@ -275,6 +275,17 @@ def test_bad_blocks():
         mobilenet_v2_se(reduction=0)
     with pytest.raises(ValueError, match="stem_stride.*0"):  # noqa: RUF043
         MobileNetV2(stem_stride=0)
+    for make in (MobileNetV2, MobileNeXt):
+        with pytest.raises(ValueError, match="got none"):
+            make(stages=())
+        with pytest.raises(ValueError, match=r"got \(1, 16, 1\)"):
+            make(stages=((1, 16, 1),))
+        with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+            make(stages=((1, 16, 0, 1),))
+        with pytest.raises(TypeError, match="CoordinateAttention"):
+            make(gate=CoordinateAttention(8))
+        with pytest.raises(TypeError, match="'ca'"):
+            make(gate="ca")
 
 
 @pytest.mark.bad_input

@@ -216,6 +216,21 @@ class Sandglass(nn.Module):
         return x + y if self.residual else y
 
 
+def _check_parts(gate: object, stages: Sequence[Stage]) -> None:
+    """Refuse a gate that makes none, and stages that are not rows of four numbers."""
+    if gate is not None and (isinstance(gate, nn.Module) or not callable(gate)):
+        raise TypeError(
+            "gate must be a function or class that makes a gate from its channels, got "
+            f"{gate!r}"
+        )
+    if len(stages) == 0:
+        raise ValueError("stages must have at least one row (t, c, n, s), got none")
+    for row in stages:
+        if not isinstance(row, tuple | list) or len(row) != 4:
+            raise ValueError(f"a stage must be a row (t, c, n, s), got {row!r}")
+        check_positive(**dict(zip("tcns", row, strict=True)))
+
+
 class _MobileNet(nn.Module):
     """What both networks share: stem, blocks, head, classifier."""
 
@@ -286,8 +301,10 @@ class MobileNetV2(_MobileNet):
         dropout: Share of the pooled features that is dropped in training.
 
     Raises:
-        TypeError: A size that is not an integer, a width that is not a number.
-        ValueError: A size below 1, a width that is not positive.
+        TypeError: A size that is not an integer, a width that is not a number, a gate
+            that is not a function or class.
+        ValueError: A size below 1, a width that is not positive, stages that are not
+            rows of four.
 
     Source: table 2 of [sandler2018]. Chapter: gates/mobile.
     """
@@ -304,6 +321,7 @@ class MobileNetV2(_MobileNet):
     ) -> None:
         super().__init__(num_classes, in_channels, width)
         check_positive(stem_stride=stem_stride)
+        _check_parts(gate, stages)
         channels = round_channels(32 * width)
         self.stem = _conv(in_channels, channels, 3, stem_stride)
         blocks: list[nn.Module] = []
@@ -333,8 +351,10 @@ class MobileNeXt(_MobileNet):
         dropout: Share of the pooled features that is dropped in training.
 
     Raises:
-        TypeError: A size that is not an integer, a width that is not a number.
-        ValueError: A size below 1, a width that is not positive, an unknown placement.
+        TypeError: A size that is not an integer, a width that is not a number, a gate
+            that is not a function or class.
+        ValueError: A size below 1, a width that is not positive, stages that are not
+            rows of four, an unknown placement.
 
     Differences from the paper: as in the authors' code, a block that changes the number
     of channels has no first depthwise convolution, and the last only for a stride. The
@@ -356,6 +376,7 @@ class MobileNeXt(_MobileNet):
     ) -> None:
         super().__init__(num_classes, in_channels, width)
         check_positive(stem_stride=stem_stride)
+        _check_parts(gate, stages)
         channels = round_channels(32 * width)
         self.stem = _conv(in_channels, channels, 3, stem_stride)
         blocks: list[nn.Module] = []
