@@ -910,4 +910,4 @@ def test_the_book_has_chapters() -> None:
     mechanisms = {path.stem for path in lint.mechanisms(ROOT)}
     read = [lint.Chapter.read(path, ROOT).mechanism for path in lint.pages(ROOT)]
     assert mechanisms
-    assert {name for name in read if name} == mechanisms
+    assert {name for name in read if name} == mechanisms - lint.AWAITING_CHAPTER
