@@ -84,3 +84,24 @@ def test_the_dtype_stays():
 def test_bad_input(names, message):
     with pytest.raises(ValueError, match=message):
         convert({name: torch.zeros(1) for name in names}, "san")
+
+
+@pytest.mark.bad_input
+def test_no_state_is_half_translated():
+    model = san.san10_pairwise(
+        num_classes=2, width=32, share=4, depths=(1, 1), kernel_sizes=(3, 3)
+    )
+    good = {official_name(n): v for n, v in model.state_dict().items()}
+    convert(good, "san")
+    lacking = {n: v for n, v in good.items() if n != "layer0.0.sam.conv_w.0.weight"}
+    with pytest.raises(ValueError, match=r"layer0\.0\.sam"):
+        convert(lacking, "san")
+    for name in ("foo.bar", "layer7.0.x", "conv9.weight"):
+        with pytest.raises(ValueError, match=name):
+            convert({**good, name: torch.zeros(1)}, "san")
+    without = {n: v for n, v in good.items() if n != "conv_in.weight"}
+    assert all(
+        n.startswith(("stem.", "stages.", "cl")) for n in convert(without, "san")
+    )
+    with pytest.raises(TypeError, match=r"is state_dict\['state_dict'\] what"):
+        convert({"state_dict": good, "epoch": 3}, "san")

@@ -27,8 +27,14 @@ def _as_state(state_dict: Mapping[str, object]) -> State:
         if isinstance(value, np.ndarray):
             value = torch.from_numpy(np.array(value))
         if not isinstance(value, Tensor):
+            hint = (
+                f"; is state_dict[{name!r}] what you want to convert?"
+                if isinstance(value, Mapping)
+                else ""
+            )
             raise TypeError(
                 f"state_dict[{name!r}] must be a tensor, got {type(value).__name__}"
+                f"{hint}"
             )
         _put(state, name.removeprefix("param/").removeprefix("buffer/"), value)
     return state
@@ -149,9 +155,9 @@ _SAN_ATTENTION = {
 _SAN_NETWORK = [
     (r"conv_in\.", "stem.0."),
     (r"bn_in\.", "stem.1."),
-    (r"conv(\d)\.", r"stages.\1.conv."),
-    (r"bn(\d)\.", r"stages.\1.bn."),
-    (r"layer(\d)\.", r"stages.\1.blocks."),
+    (r"conv([0-4])\.", r"stages.\1.conv."),
+    (r"bn([0-4])\.", r"stages.\1.bn."),
+    (r"layer([0-4])\.", r"stages.\1.blocks."),
     (r"fc\.", "classifier."),
 ]
 
@@ -171,6 +177,7 @@ def _san(state: State) -> State:
             f"no {mark} found: this is not the state of SAN; its names are "
             f"{sorted(state)}"
         )
+    network = any(re.match(r"(layer\d|conv_in|bn_in)\.", name) for name in state)
     ours: State = {}
     for official, value in state.items():
         name = official
@@ -183,11 +190,16 @@ def _san(state: State) -> State:
                 place = re.sub(r"\bsam\.$", "attention.", prefix)
                 name = f"{place}{_SAN_ATTENTION[leaf]}.{rest}"
                 break
-        if "conv_in.weight" in state:
-            for theirs, here in _SAN_NETWORK:
-                name, found = re.subn(f"^{theirs}", here, name)
-                if found:
-                    break
+        found = 0 if network else 1
+        for theirs, here in _SAN_NETWORK if network else ():
+            name, found = re.subn(f"^{theirs}", here, name)
+            if found:
+                break
+        if not found or re.search(r"\bsam\.", name):
+            raise ValueError(
+                f"{official!r} has no counterpart: it is no name of SAN, or the state "
+                f"lacks the {mark} that belongs to it"
+            )
         _put(ours, name, value)
     return ours
 

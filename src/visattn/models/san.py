@@ -206,8 +206,9 @@ _ARGUMENTS = """
         TypeError: A size that is not an integer.
         ValueError: Sizes that do not fit, an unknown relation.
 
-    Differences from the paper: none known with the defaults, which are the official
-    code's; its relation is ``"{relation}"``.
+    Differences from the paper: those of the attention, `PairwiseAttention2d` or
+    `PatchwiseAttention2d`. The defaults are the official code's; its relation is
+    ``"{relation}"``.
 
     Source: section 4 of [zhao2020]. Chapter: exploring/san.
     """
