@@ -358,7 +358,9 @@ class MobileNeXt(_MobileNet):
 
     Differences from the paper: as in the authors' code, a block that changes the number
     of channels has no first depthwise convolution, and the last only for a stride. The
-    first two stages and the last, which have one block each, keep both.
+    first two stages and the last, which have one block each, keep both. At widths whose
+    rounding leaves the channels of such a stage equal, there is a shortcut here and
+    none in that code; and channels are rounded to multiples of 8 at every width.
 
     Source: section 3.3 of [zhou2020]. Chapter: gates/mobile.
     """
