@@ -4,11 +4,12 @@ from collections import Counter
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from visattn import convert
-from visattn.lab import count_macs
-from visattn.mechanisms.san import PairwiseAttention2d
+from visattn.lab import count_macs, peak_bytes
+from visattn.mechanisms.san import PairwiseAttention2d, window_coordinates
 from visattn.models import san
 from visattn.models.san import SAN, SANBottleneck, SANStage
 
@@ -173,3 +174,50 @@ def test_bad_image():
     with pytest.raises(ValueError, match=message):
         model(torch.zeros(1, 3, 112, 128))
     assert SAN(lambda *a: PairwiseAttention2d(*a), (1,), (3,)).kernel_sizes == (3,)
+
+
+def windows(x, K):
+    """All windows of a map, copied: [B, C, K*K, H, W]."""
+    B, C, H, W = x.shape
+    x = F.pad(x, (K // 2,) * 4, mode="reflect")
+    return F.unfold(x, K).view(B, C, K * K, H, W)
+
+
+def unfolded(layer, x):
+    """Pairwise attention by subtraction, with every window copied."""
+    K, phi, psi, beta = layer.kernel_size, layer.phi(x), layer.psi(x), layer.beta(x)
+    p = layer.position(window_coordinates(*x.shape[2:], dtype=x.dtype)[None])
+    offset = (p[:, :, None] - windows(p, K)).expand(len(x), -1, -1, -1, -1)
+    delta = torch.cat([phi[:, :, None] - windows(psi, K), offset], dim=1)
+    weights = (
+        layer.gamma(delta.flatten(3))
+        .softmax(2)
+        .view(*delta[:, :1].shape[:1], -1, *delta.shape[2:])
+    )
+    weights = weights.repeat(1, beta.shape[1] // weights.shape[1], 1, 1, 1)
+    return (weights * windows(beta, K)).sum(2)
+
+
+def test_peak_memory_of_a_step_at_224(monkeypatch):
+    """SAN10, two images of 224 x 224, forward and backward, on the CPU."""
+    torch.manual_seed(0)
+    model, x = san.san10_pairwise(), torch.randn(2, 3, 224, 224)
+
+    def step():
+        y = model(x)
+        y.square().sum().backward()
+        gradient = model.stem[0].weight.grad.clone()
+        model.zero_grad()
+        return y.detach(), gradient
+
+    outputs, peaks = [], []
+    for forward in (PairwiseAttention2d.forward, unfolded):
+        monkeypatch.setattr(PairwiseAttention2d, "forward", forward)
+        outputs.append(step())
+        peaks.append(peak_bytes(step))
+    # In float32, through ten blocks in training; float64 is compared layer by layer.
+    for ours, theirs, bound in zip(*outputs, (1e-3, 1e-2), strict=True):
+        assert (ours - theirs).norm() / theirs.norm() < bound
+    ratio = peaks[0] / peaks[1]
+    print(f"peak bytes: ours {peaks[0]:,}, unfold {peaks[1]:,}, {ratio:.2f}")
+    assert ratio < 0.6
