@@ -227,7 +227,8 @@ def test_any_convolution(
     error = (layer(x) - expected).abs().max().item()
     assert layer(x).shape == expected.shape
     assert error < 1e-10
-    assert expected.abs().max() > 0
+    if bias or mode != "zeros":  # else every tap may lie on the zeros of the padding
+        assert expected.abs().max() > 0
 
 
 def test_gradients_equal_those_of_the_convolution(device):

@@ -46,6 +46,24 @@ def check_tensor(x: object, name: str, axes: str) -> None:
         raise ValueError(f"{name} is empty: got shape {shape_of(x)}")
 
 
+def check_map(x: object, channels: int, name: str = "in_channels") -> None:
+    """Refuse what is not a map [B, C, H, W] with as many channels as the layer has.
+
+    Args:
+        x: The argument of ``forward``.
+        channels: C.
+        name: What the layer calls it, for the message.
+
+    Raises:
+        TypeError: Not a tensor, or not of a floating-point dtype.
+        ValueError: Wrong number of axes, an empty map, other channels.
+    """
+    check_tensor(x, "x", "B C H W")
+    assert isinstance(x, Tensor)
+    if x.shape[1] != channels:
+        raise ValueError(f"x must have {name}={channels}, got shape {shape_of(x)}")
+
+
 def check_same_kind(**tensors: Tensor) -> None:
     """Refuse tensors that differ in dtype or device.
 

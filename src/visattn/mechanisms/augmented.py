@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from visattn.kernels.relative import relative_attention_2d
 from visattn.mechanisms._checks import (
     check_divisible,
+    check_map,
     check_pair,
     check_positive,
     check_same_kind,
@@ -268,11 +269,7 @@ class AAConv2d(nn.Module):
             ValueError: Wrong rank or channels, an empty map, or a map of another size
                 than the tables.
         """
-        check_tensor(x, "x", "B C H W")
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"x must have in_channels={self.in_channels}, got shape {shape_of(x)}"
-            )
+        check_map(x, self.in_channels)
         if self.relative and tuple(x.shape[2:]) != self.size:
             raise ValueError(
                 f"the relative tables are made for maps of {self.size[0]} x "

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from visattn.mechanisms._checks import (
     check_divisible,
+    check_map,
     check_positive,
     check_same_kind,
     check_tensor,
     shape_of,
 )
+from visattn.mechanisms.positions import relative_logits_1d
 
 __all__ = [
     "AxialAttention2d",
@@ -156,14 +158,6 @@ def _merge(x: Tensor) -> Tensor:
     return rearrange(x, "B N H W D -> B (N D) H W")
 
 
-def _check_map(x: Tensor, in_channels: int) -> None:
-    check_tensor(x, "x", "B C H W")
-    if x.shape[1] != in_channels:
-        raise ValueError(
-            f"x must have in_channels={in_channels}, got shape {shape_of(x)}"
-        )
-
-
 class AxialAttention2d(nn.Module):
     r"""Multi-head attention along one axis, without positions.
 
@@ -228,7 +222,7 @@ class AxialAttention2d(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, an empty map.
         """
-        _check_map(x, self.in_channels)
+        check_map(x, self.in_channels)
         q, k, v = (
             _split(layer(x), self.num_heads)
             for layer in (self.query, self.key, self.value)
@@ -313,12 +307,6 @@ def position_sensitive_attention_loop(
     return (y, attention) if return_attention else y
 
 
-def _pairs(table: Tensor, length: int) -> Tensor:
-    """A table of offsets as one vector for each pair: [2L-1, D] -> [L, L, D]."""
-    index = torch.arange(length, device=table.device)
-    return table[index - index[:, None] + length - 1]  # [query, key, D]
-
-
 def position_sensitive_attention(
     q: Float[Tensor, "B N H W D"],
     k: Float[Tensor, "B N H W D"],
@@ -372,17 +360,18 @@ def _similarities(
     q: Tensor, k: Tensor, rel_query: Tensor, rel_key: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The three terms of the logits over lines: each [..., L, L]."""
-    L = q.shape[-2]
     return (
         q @ k.mT,
-        torch.einsum("...id,ijd->...ij", q, _pairs(rel_query, L)),
-        torch.einsum("...jd,ijd->...ij", k, _pairs(rel_key, L)),
+        relative_logits_1d(q, rel_query),
+        # Seen from the key, offsets run the other way.
+        relative_logits_1d(k, rel_key.flip(0)).mT,
     )
 
 
 def _weighted(attention: Tensor, v: Tensor, rel_value: Tensor) -> tuple[Tensor, Tensor]:
     """Means of the values and of their positions over lines: each [..., L, E]."""
-    places = _pairs(rel_value, v.shape[-2])
+    index = torch.arange(v.shape[-2], device=v.device)
+    places = rel_value[index - index[:, None] + len(index) - 1]  # [query, key, E]
     return attention @ v, torch.einsum("...ij,ijd->...id", attention, places)
 
 
@@ -477,7 +466,7 @@ class PositionSensitiveAxialAttention2d(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, an axis of another length.
         """
-        _check_map(x, self.in_channels)
+        check_map(x, self.in_channels)
         length = x.shape[2 if self.axis == "height" else 3]
         if length != self.size:
             raise ValueError(
@@ -735,7 +724,7 @@ class ChannelizedAxialAttention2d(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, an empty map.
         """
-        _check_map(x, self.in_channels)
+        check_map(x, self.in_channels)
         q_column, q_row, y = (
             layer(x).permute(0, 2, 3, 1)  # [B, H, W, D]
             for layer in (self.column_key, self.row_key, self.value)

@@ -17,12 +17,14 @@ from visattn.kernels.separable import line_softmax, separable_pooling
 from visattn.mechanisms._checks import (
     check_divisible,
     check_float_dtype,
+    check_map,
     check_pair,
     check_positive,
     check_same_kind,
     check_tensor,
     shape_of,
 )
+from visattn.mechanisms.positions import relative_logits_1d
 
 __all__ = [
     "Conv2d",  # the library's own module is the third tier of this mechanism
@@ -698,11 +700,7 @@ class QuadraticAttention2d(nn.Module):
 
 
 def _check_input(x: Tensor, in_channels: int, value: nn.Conv2d) -> None:
-    check_tensor(x, "x", "B C H W")
-    if x.shape[1] != in_channels:
-        raise ValueError(
-            f"x must have in_channels={in_channels}, got shape {shape_of(x)}"
-        )
+    check_map(x, in_channels)
     if x.dtype != value.weight.dtype and not torch.is_autocast_enabled(x.device.type):
         raise TypeError(
             f"x and the weights must have one dtype, got {x.dtype} and "
@@ -1006,10 +1004,10 @@ def learned_relative_attention_loop(
     return (y, attention) if return_attention else y
 
 
-def _offsets(table: Tensor, length: int) -> Tensor:
-    """Rows of a table for all pairs on a line: [2 M - 1, P] -> [L, L, P]."""
+def _near(table: Tensor, length: int) -> Tensor:
+    """The rows of a table that a line needs: [2 M - 1, P] -> [2 L - 1, P]."""
     middle = (len(table) - 1) // 2
-    return table[middle - length + 1 : middle + length].unfold(0, length, 1).flip(0).mT
+    return table[middle - length + 1 : middle + length]
 
 
 def learned_relative_attention(
@@ -1062,10 +1060,11 @@ def learned_relative_attention(
     heads = (head_rows, head_cols)
     _check_learned(x, rel_rows, rel_cols, matrices, *heads, query, key)
     H, W = x.shape[2:]
-    by_row, by_col = _offsets(rel_rows, H), _offsets(rel_cols, W)  # [H, H, P]
+    rel_rows, rel_cols = _near(rel_rows, H), _near(rel_cols, W)
     if head_rows is not None and head_cols is not None:
-        rows = torch.einsum("np,iap->nia", head_rows, by_row)
-        cols = torch.einsum("np,jbp->njb", head_cols, by_col)
+        # A head asks the same of every query of a line.
+        rows = relative_logits_1d(head_rows[:, None].expand(-1, H, -1), rel_rows)
+        cols = relative_logits_1d(head_cols[:, None].expand(-1, W, -1), rel_cols)
         if query is None or key is None:
             lines = line_softmax(rows), line_softmax(cols)
             return _mix(x, *lines, matrices, return_attention)
@@ -1076,8 +1075,8 @@ def learned_relative_attention(
         assert query is not None
         query = query * query.shape[-1] ** -0.5
         half_row, half_col = query.chunk(2, dim=-1)
-        rows = torch.einsum("znijp,iap->znija", half_row, by_row)
-        cols = torch.einsum("znijp,jbp->znijb", half_col, by_col)
+        rows = relative_logits_1d(half_row.transpose(2, 3), rel_rows).transpose(2, 3)
+        cols = relative_logits_1d(half_col, rel_cols)
     if key is None:
         query, key = query[..., :0], query[..., :0]
     values = x.permute(0, 2, 3, 1)[:, None].expand(-1, len(matrices), -1, -1, -1)

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from visattn.kernels.gate import gate
 from visattn.mechanisms._checks import (
+    check_map,
     check_positive,
     check_same_kind,
     check_tensor,
     shape_of,
 )
+from visattn.mechanisms._norm import batch_norm
 
 __all__ = [
     "CoordinateAttention",
@@ -219,11 +221,7 @@ def coordinate_attention(
     z = coordinate_pool(x)  # [B, C, H+W]
 
     f = F.conv1d(z, reduce[..., None], reduce_bias)  # [B, M, H+W]
-    if mean is None or variance is None:
-        f = F.batch_norm(f, None, None, scale, shift, True, eps=eps)
-    else:  # written out, so that given statistics have gradients too
-        factor = scale / torch.sqrt(variance + eps)
-        f = (f - mean[:, None]) * factor[:, None] + shift[:, None]
+    f = batch_norm(f, mean, variance, scale, shift, eps)
     f_h, f_w = F.hardswish(f).split([H, W], dim=2)
 
     g_h = torch.sigmoid(F.conv1d(f_h, expand_h[..., None], expand_h_bias))
@@ -286,11 +284,7 @@ class CoordinateAttention(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, an empty map.
         """
-        check_tensor(x, "x", "B C H W")
-        if x.shape[1] != self.channels:
-            raise ValueError(
-                f"x must have channels={self.channels}, got shape {shape_of(x)}"
-            )
+        check_map(x, self.channels, "channels")
         H, W = x.shape[2:]
         z = coordinate_pool(x)[..., None]  # [B, C, H+W, 1]
         f = F.hardswish(self.norm(self.reduce(z)))  # [B, M, H+W, 1]

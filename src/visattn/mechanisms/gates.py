@@ -14,11 +14,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visattn.mechanisms._checks import (
+    check_map,
     check_positive,
     check_same_kind,
     check_tensor,
     shape_of,
 )
+from visattn.mechanisms._norm import batch_norm
 
 __all__ = [
     "BAM",
@@ -48,12 +50,6 @@ def _hidden(channels: int, reduction: int) -> int:
             f"channels={channels}, reduction={reduction}"
         )
     return channels // reduction
-
-
-def _check_map(x: Tensor, channels: int) -> None:
-    check_tensor(x, "x", "B C H W")
-    if x.shape[1] != channels:
-        raise ValueError(f"x must have channels={channels}, got shape {shape_of(x)}")
 
 
 def _check_shape(x: Tensor, name: str, axes: str, wanted: list[int]) -> None:
@@ -240,7 +236,7 @@ class SqueezeExcitation(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, an empty map.
         """
-        _check_map(x, self.channels)
+        check_map(x, self.channels, "channels")
         z = x.mean(dim=(2, 3))  # [B, C]
         gate = torch.sigmoid(self.expand(F.relu(self.reduce(z))))
         gate = gate[:, :, None, None]  # [B, C, 1, 1]
@@ -427,22 +423,7 @@ def spatial_gate(
     _check_spatial(x, weight, scale, shift, mean, variance)
     pooled = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)
     u = F.conv2d(pooled, weight, padding=weight.shape[-1] // 2)  # [B, 1, H, W]
-    return torch.sigmoid(_norm(u, mean, variance, scale, shift, eps))
-
-
-def _norm(
-    u: Tensor,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    scale: Tensor,
-    shift: Tensor,
-    eps: float,
-) -> Tensor:
-    """Batch norm of [B, 1, H, W], differentiable in given statistics too."""
-    if mean is None or variance is None:
-        return F.batch_norm(u, None, None, scale, shift, True, eps=eps)
-    factor = scale / torch.sqrt(variance + eps)
-    return (u - mean) * factor + shift
+    return torch.sigmoid(batch_norm(u, mean, variance, scale, shift, eps))
 
 
 class ChannelGate(nn.Module):
@@ -473,7 +454,7 @@ class ChannelGate(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, an empty map.
         """
-        _check_map(x, self.channels)
+        check_map(x, self.channels, "channels")
         pooled = torch.stack([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))])  # [2, B, C]
         logits = self.expand(F.relu(self.reduce(pooled))).sum(dim=0)  # [B, C]
         return torch.sigmoid(logits)[:, :, None, None]
@@ -728,7 +709,7 @@ class BAM(nn.Module):
             ValueError: Wrong rank or channels, an empty map; one image in training
                 mode.
         """
-        _check_map(x, self.channels)
+        check_map(x, self.channels, "channels")
         if self.training and x.shape[0] == 1:
             raise ValueError(
                 "in training mode the batch norm of the channel branch needs at least "

@@ -17,6 +17,7 @@ from visattn.kernels import local as kernel
 from visattn.kernels._transforms import needs_plain_form
 from visattn.mechanisms._checks import (
     check_divisible,
+    check_map,
     check_positive,
     check_same_kind,
     check_tensor,
@@ -330,11 +331,7 @@ class LocalAttention2d(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, an empty map.
         """
-        check_tensor(x, "x", "B C H W")
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"x must have in_channels={self.in_channels}, got shape {shape_of(x)}"
-            )
+        check_map(x, self.in_channels)
         q, k, v = (
             rearrange(f(x), "B (N D) H W -> B N H W D", N=self.num_heads)
             for f in (self.query, self.key, self.value)

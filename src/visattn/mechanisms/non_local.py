@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visattn.mechanisms._checks import (
+    check_map,
     check_positive,
     check_same_kind,
     check_tensor,
@@ -196,7 +197,7 @@ class NonLocal2d(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, an empty map, or one too small to pool.
         """
-        _check_map(x, self.channels)
+        check_map(x, self.channels, "channels")
         pooled = x
         if self.subsample:
             if min(x.shape[2:]) < 2:
@@ -229,12 +230,6 @@ class NonLocal2d(nn.Module):
             f"{self.channels}, inner_channels={self.inner_channels}, "
             f"subsample={self.subsample}, scale={self.scale}"
         )
-
-
-def _check_map(x: Tensor, channels: int) -> None:
-    check_tensor(x, "x", "B C H W")
-    if x.shape[1] != channels:
-        raise ValueError(f"x must have channels={channels}, got shape {shape_of(x)}")
 
 
 # Along a cross ----------------------------------------------------------------------
@@ -382,7 +377,7 @@ class CrissCrossAttention2d(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, an empty map.
         """
-        _check_map(x, self.channels)
+        check_map(x, self.channels, "channels")
         attention = x
         for _ in range(self.recurrence):
             q, k, v = (

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from visattn.mechanisms._checks import (
     check_float_dtype,
+    check_map,
     check_multiple,
     check_positive,
     check_same_kind,
@@ -252,11 +253,7 @@ class LearnedPosition2d(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, or a map larger than the tables.
         """
-        check_tensor(x, "x", "B C H W")
-        if x.shape[1] != self.channels:
-            raise ValueError(
-                f"x must have channels={self.channels}, got shape {shape_of(x)}"
-            )
+        check_map(x, self.channels, "channels")
         return x + self.table(x.shape[2], x.shape[3]).to(x.dtype)
 
     def extra_repr(self) -> str:

@@ -23,6 +23,7 @@ from visattn.kernels import patches
 from visattn.kernels._transforms import needs_plain_form
 from visattn.mechanisms._checks import (
     check_divisible,
+    check_map,
     check_positive,
     check_same_kind,
     check_tensor,
@@ -75,7 +76,7 @@ def _check_relation(relation: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"relation must be one of {known}, got {relation!r}")
 
 
-def _check_map(
+def _check_mirrored(
     x: Tensor, name: str, kernel_size: int, dilation: int, padding: str
 ) -> None:
     """Refuse a map that is too small to be mirrored at its border."""
@@ -98,8 +99,8 @@ def _check_pair(
     padding: str,
 ) -> None:
     _check_window(kernel_size, stride, dilation, padding)
-    _check_map(phi, "phi", kernel_size, dilation, padding)
-    _check_map(psi, "psi", kernel_size, dilation, padding)
+    _check_mirrored(phi, "phi", kernel_size, dilation, padding)
+    _check_mirrored(psi, "psi", kernel_size, dilation, padding)
     check_same_kind(phi=phi, psi=psi)
     if phi.shape != psi.shape:
         raise ValueError(
@@ -172,7 +173,7 @@ def _check_aggregate(
     padding: str,
 ) -> None:
     _check_window(kernel_size, stride, dilation, padding)
-    _check_map(values, "values", kernel_size, dilation, padding)
+    _check_mirrored(values, "values", kernel_size, dilation, padding)
     check_tensor(weights, "weights", "B G K*K H W")
     check_same_kind(weights=weights, values=values)
     B, C, H, W = values.shape
@@ -902,11 +903,8 @@ class _WindowAttention2d(nn.Module):
         return self.out_channels // self.share
 
     def _check_input(self, x: Tensor) -> None:
-        _check_map(x, "x", self.kernel_size, self.dilation, "reflect")
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"x must have in_channels={self.in_channels}, got shape {shape_of(x)}"
-            )
+        _check_mirrored(x, "x", self.kernel_size, self.dilation, "reflect")
+        check_map(x, self.in_channels)
 
     def extra_repr(self) -> str:
         """Sizes, for ``print(module)``."""

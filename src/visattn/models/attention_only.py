@@ -11,7 +11,11 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from visattn.mechanisms._checks import check_positive, check_tensor, shape_of
+from visattn.mechanisms._checks import (
+    check_map,
+    check_positive,
+    shape_of,
+)
 from visattn.mechanisms.convolution import (
     LearnedRelativeAttention2d,
     QuadraticAttention2d,
@@ -108,11 +112,7 @@ class AttentionCNN(nn.Module):
             ValueError: Wrong rank or channels, an empty batch, or sides that the block
                 does not divide.
         """
-        check_tensor(x, "x", "B C H W")
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"x must have in_channels={self.in_channels}, got shape {shape_of(x)}"
-            )
+        check_map(x, self.in_channels)
         if x.shape[2] % self.block or x.shape[3] % self.block:
             raise ValueError(
                 f"height and width must be divisible by block={self.block}, got shape "

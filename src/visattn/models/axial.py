@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from visattn.mechanisms._checks import (
     check_divisible,
+    check_map,
     check_pair,
     check_positive,
     check_tensor,
@@ -292,11 +293,7 @@ class CAANet(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, or an empty batch.
         """
-        check_tensor(x, "x", "B C H W")
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"x must have in_channels={self.in_channels}, got shape {shape_of(x)}"
-            )
+        check_map(x, self.in_channels)
         y = self.classifier(self.project(self.head(self.backbone(x))))
         return F.interpolate(y, x.shape[2:], mode="bilinear", align_corners=False)
 

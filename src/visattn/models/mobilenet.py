@@ -14,7 +14,10 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from visattn.mechanisms._checks import check_positive, check_tensor, shape_of
+from visattn.mechanisms._checks import (
+    check_map,
+    check_positive,
+)
 from visattn.mechanisms.coordinate import CoordinateAttention
 from visattn.mechanisms.gates import CBAM, SqueezeExcitation
 
@@ -267,11 +270,7 @@ class _MobileNet(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, or an empty batch.
         """
-        check_tensor(x, "x", "B C H W")
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"x must have in_channels={self.in_channels}, got shape {shape_of(x)}"
-            )
+        check_map(x, self.in_channels)
         y: Tensor = self.head(self.blocks(self.stem(x)))
         return y
 

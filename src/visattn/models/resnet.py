@@ -14,7 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from visattn.mechanisms._checks import check_positive, check_tensor, shape_of
+from visattn.mechanisms._checks import (
+    check_map,
+    check_positive,
+)
 from visattn.mechanisms.augmented import AAConv2d
 from visattn.mechanisms.local import AttentionStem2d, Border, LocalAttention2d
 
@@ -197,11 +200,7 @@ class ResNet(nn.Module):
             TypeError: x is not a floating-point tensor.
             ValueError: Wrong rank or channels, or an empty batch.
         """
-        check_tensor(x, "x", "B C H W")
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"x must have in_channels={self.in_channels}, got shape {shape_of(x)}"
-            )
+        check_map(x, self.in_channels)
         x = self.stages(self.stem(x))
         logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
         return logits

@@ -14,10 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visattn.mechanisms._checks import (
+    check_map,
     check_multiple,
     check_positive,
-    check_tensor,
-    shape_of,
 )
 from visattn.mechanisms.san import (
     Pairwise,
@@ -163,11 +162,7 @@ class SAN(nn.Module):
         self.classifier = nn.Linear(channels, num_classes)
 
     def _check(self, x: Tensor) -> None:
-        check_tensor(x, "x", "B C H W")
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"x must have in_channels={self.in_channels}, got shape {shape_of(x)}"
-            )
+        check_map(x, self.in_channels)
         H, W = x.shape[2:]
         for stage, kernel_size in enumerate(self.kernel_sizes):
             H, W = H // 2, W // 2
