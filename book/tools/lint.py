@@ -76,7 +76,15 @@ RAW_DIRECTIVES = frozenset(
 )
 FOLDS = frozenset({"dropdown", "toggle"})
 EXPLORERS = frozenset(
-    {"attention_explorer", "gate_explorer", "relation_explorer", "theorem_explorer"}
+    {
+        "attention_explorer",
+        "axial_explorer",
+        "gate_explorer",
+        "halo_explorer",
+        "memory_calculator",
+        "relation_explorer",
+        "theorem_explorer",
+    }
 )
 # Calls that draw for the page, and so must be given a text alternative.
 DRAWING_CALLS = EXPLORERS | {"show"}

@@ -20,6 +20,7 @@ _EXPORTS = {
     "Conv2d": "visattn.mechanisms.convolution",
     "CoordinateAttention": "visattn.mechanisms.coordinate",
     "CrissCrossAttention2d": "visattn.mechanisms.non_local",
+    "HaloAttention2d": "visattn.mechanisms.halo",
     "LearnedPosition2d": "visattn.mechanisms.positions",
     "LearnedRelativeAttention2d": "visattn.mechanisms.convolution",
     "LocalAttention2d": "visattn.mechanisms.local",
@@ -67,6 +68,16 @@ _EXPORTS = {
     "create_model": "visattn.models",
     "criss_cross_attention": "visattn.mechanisms.non_local",
     "criss_cross_attention_loop": "visattn.mechanisms.non_local",
+    "halo_attention": "visattn.mechanisms.halo",
+    "halo_attention_loop": "visattn.mechanisms.halo",
+    "halonet_h0": "visattn.models",
+    "halonet_h1": "visattn.models",
+    "halonet_h2": "visattn.models",
+    "halonet_h3": "visattn.models",
+    "halonet_h4": "visattn.models",
+    "halonet_h5": "visattn.models",
+    "halonet_h6": "visattn.models",
+    "halonet_h7": "visattn.models",
     "learned_relative_attention": "visattn.mechanisms.convolution",
     "learned_relative_attention_loop": "visattn.mechanisms.convolution",
     "list_models": "visattn.models",
@@ -136,6 +147,9 @@ _EXPORTS = {
     "split_heads": "visattn.mechanisms.multi_head",
     "squeeze_excitation": "visattn.mechanisms.gates",
     "squeeze_excitation_loop": "visattn.mechanisms.gates",
+    "vit_b16": "visattn.models",
+    "vit_s16": "visattn.models",
+    "vit_ti16": "visattn.models",
     "window_coordinates": "visattn.mechanisms.san",
 }
 __all__ = sorted(_EXPORTS)
@@ -231,6 +245,9 @@ if TYPE_CHECKING:
     from visattn.mechanisms.gates import (
         squeeze_excitation_loop as squeeze_excitation_loop,
     )
+    from visattn.mechanisms.halo import HaloAttention2d as HaloAttention2d
+    from visattn.mechanisms.halo import halo_attention as halo_attention
+    from visattn.mechanisms.halo import halo_attention_loop as halo_attention_loop
     from visattn.mechanisms.local import AttentionStem2d as AttentionStem2d
     from visattn.mechanisms.local import LocalAttention2d as LocalAttention2d
     from visattn.mechanisms.local import attention_stem as attention_stem
@@ -313,6 +330,14 @@ if TYPE_CHECKING:
     from visattn.models import axial_resnet26s as axial_resnet26s
     from visattn.models import caa_resnet50 as caa_resnet50
     from visattn.models import create_model as create_model
+    from visattn.models import halonet_h0 as halonet_h0
+    from visattn.models import halonet_h1 as halonet_h1
+    from visattn.models import halonet_h2 as halonet_h2
+    from visattn.models import halonet_h3 as halonet_h3
+    from visattn.models import halonet_h4 as halonet_h4
+    from visattn.models import halonet_h5 as halonet_h5
+    from visattn.models import halonet_h6 as halonet_h6
+    from visattn.models import halonet_h7 as halonet_h7
     from visattn.models import list_models as list_models
     from visattn.models import mobilenet_v2 as mobilenet_v2
     from visattn.models import mobilenet_v2_cbam as mobilenet_v2_cbam
@@ -336,6 +361,9 @@ if TYPE_CHECKING:
     from visattn.models import sasa_resnet26 as sasa_resnet26
     from visattn.models import sasa_resnet38 as sasa_resnet38
     from visattn.models import sasa_resnet50 as sasa_resnet50
+    from visattn.models import vit_b16 as vit_b16
+    from visattn.models import vit_s16 as vit_s16
+    from visattn.models import vit_ti16 as vit_ti16
 else:
     __getattr__ = lazy_getattr(__name__, _EXPORTS, globals())
 
