@@ -27,6 +27,13 @@ STEMS = (
     "san",
     "coordinate",
     "mobile",
+    "non_local",
+    "axial",
+    "channelized",
+    "segmentation",
+    "halo",
+    "halonets",
+    "side_by_side",
 )
 VARIANTS = [
     pytest.param(name, variant, form, id=f"{name}-{variant.name}-{number}")
