@@ -1,5 +1,6 @@
 """Proofs of local self-attention."""
 
+import importlib
 import math
 from functools import partial
 
@@ -16,6 +17,8 @@ from visattn import (
     local_attention,
     local_attention_loop,
 )
+from visattn.kernels import local as blocks
+from visattn.kernels import shifts
 from visattn.lab import peak_bytes
 
 SHAPES = [  # H, W, K, N, D
@@ -91,28 +94,49 @@ def test_equals_unfold(randn, assert_equal, H, W, K, N, D):
     )
 
 
-@pytest.mark.parametrize("rows_in_a_chunk", [1, 2])
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize(("form", "K"), [("shifts", 3), ("local", 5)])
 def test_chunks_do_not_change_the_result(
-    randn, assert_equal, monkeypatch, rows_in_a_chunk
+    randn, assert_equal, monkeypatch, form, K, parts
 ):
-    from visattn.kernels import local as kernel
-
+    kernel = importlib.import_module(f"visattn.kernels.{form}")
     q, k, v = randn(2, 2, 11, 9, 4), randn(2, 2, 11, 9, 4), randn(2, 2, 11, 9, 4)
-    rows, cols = randn(3, 2), randn(3, 2)
-    room = rows_in_a_chunk * 3 * 16 * 36  # three blocks in a row, 4x4 queries, 6x6 keys
-    chunks = {"cpu": room, "cuda": room}
+    rows, cols = randn(K, 2), randn(K, 2)
+    # One map of a head, or three blocks in a row: 4x4 queries, 8x8 keys.
+    room = parts * {"shifts": 11 * 9 * 4, "local": 3 * 16 * 64}[form]
 
     def chunked():
         with monkeypatch.context() as patch:
-            patch.setattr(kernel, "_CHUNK", chunks)
-            return local_attention(q, k, v, rows, cols, 3)
+            patch.setattr(kernel, "_CHUNK", {"cpu": room, "cuda": room})
+            return local_attention(q, k, v, rows, cols, K)
 
-    monkeypatch.setattr(kernel, "_CHUNK", chunks)
+    monkeypatch.setattr(kernel, "_CHUNK", {"cpu": room, "cuda": room})
     assert_equal(
         chunked,
-        lambda: local_attention(q, k, v, rows, cols, 3, return_attention=True)[0],
+        lambda: local_attention(q, k, v, rows, cols, K, return_attention=True)[0],
         [q, k, v, rows, cols],
     )
+
+
+@pytest.mark.parametrize("border", ["mask", "zero"])
+@pytest.mark.parametrize("K", [1, 3, 5, 7])
+def test_shifts_equal_blocks(randn, assert_equal, K, border):
+    inputs = [randn(3, 9, 6, 4) for _ in range(3)] + [randn(K, 1), randn(K, 3)]
+    options = K, border == "mask"
+    assert_equal(
+        lambda: shifts.shifted_local_attention(*inputs, *options),
+        lambda: blocks.local_attention(*inputs, *options),
+        inputs,
+    )
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    "form", [shifts.shifted_local_attention, blocks.local_attention]
+)
+def test_the_operators_follow_pytorchs_rules(randn, form):
+    inputs = [randn(2, 5, 6, 4) for _ in range(3)] + [randn(3, 2), randn(3, 2)]
+    torch.library.opcheck(form, (*inputs, 3, True))
 
 
 @pytest.mark.parametrize("border", ["mask", "zero"])
