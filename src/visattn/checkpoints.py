@@ -1,11 +1,15 @@
 """Official weights into ours: names and shapes are translated, numbers are not."""
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from visattn.mechanisms._checks import check_divisible, check_positive
 
 __all__ = ["convert", "sources"]
 
@@ -482,7 +486,205 @@ def _caa(state: State) -> State:
     return ours
 
 
-_SOURCES: dict[str, Callable[[State], State]] = {
+def _layers(state: State, mark: str, also: str, owner: str) -> list[str]:
+    """Prefixes of the attention layers, known by the table of their row offsets."""
+    prefixes = [n.removesuffix(mark) for n in state if f".{n}".endswith(f".{mark}")]
+    if not prefixes:
+        raise _absent(mark, owner, state)
+    for prefix in prefixes:
+        if f"{prefix}{also}" not in state:
+            raise ValueError(
+                f"{prefix}{mark} without {prefix}{also}: this is not the state of "
+                f"{owner}; its names are {sorted(state)}"
+            )
+    return prefixes
+
+
+def _split_rows(name: str, value: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+    """Parts of the rows; whatever the sizes leave is refused."""
+    if len(value) != sum(sizes) or min(sizes) < 1:
+        raise ValueError(f"{name} must have rows {sizes}, got {list(value.shape)}")
+    parts: tuple[Tensor, ...] = value.split(sizes)
+    return parts
+
+
+def _tables(state: State, names: list[str]) -> list[Tensor]:
+    """The tables of row and column offsets; an even number of rows has no middle."""
+    absent = [name for name in names if name not in state]
+    if absent:
+        raise ValueError(f"no {absent[0]} found beside {sorted(set(names) & {*state})}")
+    tables = [state[name] for name in names]
+    shapes = [list(table.shape) for table in tables]
+    whole = all(x.ndim == 2 and len(x) % 2 == 1 and x.shape[1] > 0 for x in tables)
+    if not whole or shapes[0][1] != shapes[1][1]:
+        raise ValueError(f"{', '.join(names)} must be [2U-1, D], got {shapes}")
+    return tables
+
+
+def _timm_tables(
+    state: State, prefix: str, scale_pos_embed: bool
+) -> tuple[Tensor, Tensor]:
+    """Tables of row and column offsets for a query that is scaled for them too.
+
+    timm scales the query for the keys alone, unless its layer has scale_pos_embed:
+    the tables take up the factor that is missing.
+    """
+    if not isinstance(scale_pos_embed, bool):
+        raise TypeError(
+            f"scale_pos_embed must be True or False, got {scale_pos_embed!r}"
+        )
+    names = [f"{prefix}pos_embed.{axis}_rel" for axis in ("height", "width")]
+    tables = _tables(state, names)
+    factor = 1.0 if scale_pos_embed else tables[0].shape[1] ** 0.5
+    return tables[0] * factor, tables[1] * factor
+
+
+def _timm(
+    state: State, also: str, owner: str, translate: Callable[[str, int], State]
+) -> State:
+    """Layers of timm that have tables of relative positions; the rest passes."""
+    mark = "pos_embed.height_rel"
+    layers = _layers(state, mark, also, owner)
+    ours: State = {}
+    known = {"pos_embed.height_rel", "pos_embed.width_rel", "q.weight", "kv.weight"}
+    known.add("qkv.weight")
+    for name, value in state.items():
+        prefix = max((p for p in layers if name.startswith(p)), key=len, default=None)
+        leaf = name if prefix is None else name[len(prefix) :]
+        if prefix is not None and leaf in ("q.bias", "kv.bias", "qkv.bias"):
+            raise ValueError(f"{name}: qkv_bias=True has no counterpart here")
+        if prefix is None or leaf not in known:
+            _put(ours, name, value)
+        elif leaf == mark:
+            tables = _tables(state, [name, f"{prefix}pos_embed.width_rel"])
+            for new, part in translate(prefix, tables[0].shape[1]).items():
+                _put(ours, f"{prefix}{new}", part)
+    return ours
+
+
+def _timm_halo(state: State, *, scale_pos_embed: bool = False) -> State:
+    """``timm.layers.HaloAttn`` -> `HaloAttention2d` with ``border="zero"``.
+
+    Keys and values lie side by side there, head by head. The offsets are counted from
+    the first key of the window. The state does not hold the halo that lies between:
+    the layer, which knows it, moves the tables when it loads them.
+
+    Args:
+        state: The official state.
+        scale_pos_embed: What timm's layer was made with; the state does not tell.
+    """
+
+    def translate(prefix: str, dim: int) -> State:
+        query, both = state[f"{prefix}q.weight"], state.get(f"{prefix}kv.weight")
+        height, width = _timm_tables(state, prefix, scale_pos_embed)
+        heads = len(query) // dim
+        whole = heads > 0 and heads * dim == len(query)
+        if both is None or not whole or len(both) % heads:
+            found = None if both is None else list(both.shape)
+            raise ValueError(
+                f"{prefix}q.weight {list(query.shape)} and {prefix}kv.weight {found} "
+                f"do not divide into heads of {dim}, the width of the tables"
+            )
+        by_head = both.unflatten(0, (heads, -1))
+        if by_head.shape[1] <= dim:
+            raise ValueError(
+                f"{prefix}kv.weight {list(both.shape)} has no rows for values: "
+                f"{heads} heads with {dim} keys each"
+            )
+        return {
+            "query.weight": query,
+            "key.weight": by_head[:, :dim].flatten(0, 1),
+            "value.weight": by_head[:, dim:].flatten(0, 1),
+            "window_height": height,
+            "window_width": width,
+        }
+
+    return _timm(state, "q.weight", "timm's HaloAttn", translate)
+
+
+def _timm_bottleneck(
+    state: State, *, scale_pos_embed: bool = False, num_heads: int | None = None
+) -> State:
+    """``timm.layers.BottleneckAttn`` -> `HaloAttention2d`: one block without a halo.
+
+    The block is as large as the longer side of the map: block_size is (rows + 1) / 2
+    of the longer table, halo_size 0, border "mask".
+
+    Args:
+        state: The official state.
+        scale_pos_embed: What timm's layer was made with; the state does not tell.
+        num_heads: Needed only where keys and values of a head differ in width.
+    """
+    if num_heads is not None:
+        check_positive(num_heads=num_heads)
+
+    def translate(prefix: str, dim: int) -> State:
+        name = f"{prefix}qkv.weight"
+        height, width = _timm_tables(state, prefix, scale_pos_embed)
+        rows = len(state[name])
+        if num_heads is None and rows % (3 * dim):
+            raise ValueError(
+                f"{name} {list(state[name].shape)} is not three times heads of {dim}, "
+                "the width of the tables: give num_heads"
+            )
+        keys = rows // 3 if num_heads is None else num_heads * dim
+        parts = _split_rows(name, state[name], [keys, keys, rows - 2 * keys])
+        check_divisible(f"values of {name}", rows - 2 * keys, "num_heads", keys // dim)
+        longest = max(len(height), len(width))
+        tables = []
+        for table in (height, width):
+            more = (longest - len(table)) // 2
+            tables.append(F.pad(table, (0, 0, more, more)))
+        return {
+            **{
+                f"{role}.weight": part
+                for role, part in zip(("query", "key", "value"), parts, strict=True)
+            },
+            "relative_height": tables[0],
+            "relative_width": tables[1],
+        }
+
+    return _timm(state, "qkv.weight", "timm's BottleneckAttn", translate)
+
+
+def _lucidrains_halo(state: State) -> State:
+    """halonet-pytorch -> `HaloAttention2d` with ``projection=True``.
+
+    The offsets are counted from the first key of the window; the layer moves the
+    tables when it loads them.
+    """
+    owner = "halonet-pytorch"
+    layers = _layers(state, "rel_pos_emb.rel_height", "to_kv.weight", owner)
+    names = {
+        "rel_pos_emb.rel_height": "window_height",
+        "rel_pos_emb.rel_width": "window_width",
+        "to_q.weight": "query.weight",
+        "to_out.weight": "out.weight",
+    }
+    ours: State = {}
+    for name, value in state.items():
+        prefix = max((p for p in layers if name.startswith(p)), key=len, default=None)
+        leaf = name if prefix is None else name[len(prefix) :]
+        if prefix is not None and leaf == "rel_pos_emb.rel_height":
+            _tables(state, [name, f"{prefix}rel_pos_emb.rel_width"])
+        linear = prefix is not None and re.fullmatch(r"to_(q|kv|out)\.weight", leaf)
+        if linear and value.ndim != 2:
+            raise ValueError(f"{name} must have two axes, got {list(value.shape)}")
+        if prefix is not None and leaf in ("to_q.weight", "to_out.weight"):
+            _put(ours, f"{prefix}{names[leaf]}", value[:, :, None, None])
+        elif prefix is not None and leaf == "to_kv.weight":
+            half = len(value) // 2
+            key, values = _split_rows(name, value[:, :, None, None], [half, half])
+            _put(ours, f"{prefix}key.weight", key)
+            _put(ours, f"{prefix}value.weight", values)
+        elif prefix is not None and leaf == "to_out.bias":
+            _put(ours, f"{prefix}out.bias", value)
+        else:
+            _put(ours, f"{prefix or ''}{names.get(leaf, leaf)}", value)
+    return ours
+
+
+_SOURCES: dict[str, Callable[..., State]] = {
     "attention-cnn": _attention_cnn,
     "axial-deeplab": _axial_deeplab,
     "caa": _caa,
@@ -490,8 +692,11 @@ _SOURCES: dict[str, Callable[[State], State]] = {
     "cbam": _cbam,
     "ccnet": _ccnet,
     "coordatt": _coordatt,
+    "lucidrains-halo": _lucidrains_halo,
     "nonlocal": _nonlocal,
     "san": _san,
+    "timm-bottleneck": _timm_bottleneck,
+    "timm-halo": _timm_halo,
     "torch-mha": _torch_mha,
 }
 
@@ -501,20 +706,24 @@ def sources() -> list[str]:
     return sorted(_SOURCES)
 
 
-def convert(state_dict: Mapping[str, object], source: str) -> State:
+def convert(state_dict: Mapping[str, object], source: str, **options: object) -> State:
     """Rename and reshape official weights into the names of this package.
 
     Args:
         state_dict: The official state, of one module or of a whole network. Values are
             tensors or NumPy arrays.
         source: Whose weights they are; one of `sources`.
+        **options: What the weights do not tell. ``"timm-halo"`` and
+            ``"timm-bottleneck"`` take ``scale_pos_embed=True`` for layers made with
+            it, ``"timm-bottleneck"`` also ``num_heads``. The others take none.
 
     Returns:
-        A state dict for the module of this package. Its tensors share memory with
-        those that came.
+        A state dict for the module of this package. Tensors that need no arithmetic
+        share memory with those that came.
 
     Raises:
-        TypeError: state_dict is not a mapping of tensors.
+        TypeError: state_dict is not a mapping of tensors; an option that the source
+            does not have.
         ValueError: Unknown source, names and shapes that the source does not have, or
             two entries that would get one name.
 
@@ -528,4 +737,11 @@ def convert(state_dict: Mapping[str, object], source: str) -> State:
     """
     if not isinstance(source, str) or source not in _SOURCES:
         raise ValueError(f"unknown source {source!r}; known: {', '.join(sources())}")
-    return _SOURCES[source](_as_state(state_dict))
+    translate = _SOURCES[source]
+    known = [
+        name for name in inspect.signature(translate).parameters if name != "state"
+    ]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise TypeError(f"source {source!r} has the options {known}, got {unknown}")
+    return translate(_as_state(state_dict), **options)

@@ -411,6 +411,25 @@ def test_autocast(make, device):
     assert all(p.grad.isfinite().all() for p in module.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("K", [3, 7])  # by shifts, in blocks
+def test_autocast_rounds_no_logit(device, dtype, K):
+    """It would reach into the operator, and round the logits."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(1, 2, 9, 8, 16)] * 3 + [(K, 8)] * 2
+    inputs = [4 * torch.randn(s, generator=generator).to(dtype) for s in shapes]
+    inputs = [x.to(device).requires_grad_() for x in inputs]
+
+    def run():
+        y = local_attention(*inputs, K)
+        return [y, *torch.autograd.grad(y.sum(), inputs)]
+
+    expected = run()
+    with torch.autocast(device.type, torch.bfloat16):
+        found = run()
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.bad_input
 class TestBadInput:
     """Every refusal prints what came."""

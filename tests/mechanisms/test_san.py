@@ -862,6 +862,24 @@ def test_autocast(make, device):
     assert all(p.grad.isfinite().all() for p in module.parameters())
 
 
+def test_autocast_rounds_nothing_inside_the_operator(device):
+    """The sum over places is in single precision, and so are its gradients."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = (2, 4, 9, 8), (4, 9), (4, 9), (6, 4, 9)
+    inputs = [torch.randn(s, generator=generator).to(device) for s in shapes]
+    for x in inputs:
+        x.requires_grad_()
+
+    def run():
+        y = torch.ops.visattn.window_linear(*inputs, 3, 1, 1, True)
+        return [y, *torch.autograd.grad(y.square().sum(), inputs)]
+
+    expected = run()
+    with torch.autocast(device.type, torch.bfloat16):
+        found = run()
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.compiled
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("padding", PADDINGS)

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from visattn.kernels._precision import without_autocast
 from visattn.kernels._transforms import refuse_tangent
 
 FORBIDDEN = -1e30
@@ -201,6 +202,7 @@ def _working_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 @torch.library.custom_op("visattn::local_attention", mutates_args=())
+@without_autocast
 def local_attention(
     q: Tensor,
     k: Tensor,
@@ -249,6 +251,7 @@ def _(
 
 
 @torch.library.custom_op("visattn::local_attention_backward", mutates_args=())
+@without_autocast
 def local_attention_backward(
     g: Tensor,
     q: Tensor,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from visattn.kernels._precision import without_autocast
 from visattn.kernels._transforms import refuse_tangent
 from visattn.kernels.aggregation import Windows, chunks, working_dtype
 
@@ -111,6 +112,7 @@ window_moments.register_autograd(_backward_moments, setup_context=_setup_moments
 
 
 @torch.library.custom_op("visattn::window_linear", mutates_args=())
+@without_autocast
 def window_linear(
     values: Tensor,
     scale: Tensor,
@@ -170,6 +172,7 @@ def _(
 
 
 @torch.library.custom_op("visattn::window_linear_backward", mutates_args=())
+@without_autocast
 def window_linear_backward(
     g: Tensor,
     values: Tensor,

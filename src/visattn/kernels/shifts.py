@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from visattn.kernels._precision import without_autocast
 from visattn.kernels._transforms import refuse_tangent
 from visattn.kernels.aggregation import Windows, working_dtype
 
@@ -96,6 +97,7 @@ def _empty(x: Tensor) -> Tensor:
 
 
 @torch.library.custom_op("visattn::shifted_local_attention", mutates_args=())
+@without_autocast
 def shifted_local_attention(
     q: Tensor,
     k: Tensor,
@@ -145,6 +147,7 @@ def _(
 
 
 @torch.library.custom_op("visattn::shifted_local_attention_backward", mutates_args=())
+@without_autocast
 def shifted_local_attention_backward(
     g: Tensor,
     q: Tensor,
