@@ -8,6 +8,17 @@ from torch import nn
 from visattn.models.attention_only import AttentionCNN, attention_cnn, resnet18_cifar
 from visattn.models.axial import AxialResNet, CAANet, axial_resnet26s, caa_resnet50
 from visattn.models.gated import resnet50_bam, resnet50_cbam, resnet50_se
+from visattn.models.halonet import (
+    HaloNet,
+    halonet_h0,
+    halonet_h1,
+    halonet_h2,
+    halonet_h3,
+    halonet_h4,
+    halonet_h5,
+    halonet_h6,
+    halonet_h7,
+)
 from visattn.models.mobilenet import (
     MobileNetV2,
     MobileNeXt,
@@ -41,15 +52,18 @@ from visattn.models.san import (
     san19_pairwise,
     san19_patchwise,
 )
+from visattn.models.vit import VisionTransformer, vit_b16, vit_s16, vit_ti16
 
 __all__ = [
     "SAN",
     "AttentionCNN",
     "AxialResNet",
     "CAANet",
+    "HaloNet",
     "MobileNeXt",
     "MobileNetV2",
     "ResNet",
+    "VisionTransformer",
     "aa_resnet34",
     "aa_resnet50",
     "aa_resnet101",
@@ -57,6 +71,14 @@ __all__ = [
     "axial_resnet26s",
     "caa_resnet50",
     "create_model",
+    "halonet_h0",
+    "halonet_h1",
+    "halonet_h2",
+    "halonet_h3",
+    "halonet_h4",
+    "halonet_h5",
+    "halonet_h6",
+    "halonet_h7",
     "list_models",
     "mobilenet_v2",
     "mobilenet_v2_cbam",
@@ -82,6 +104,9 @@ __all__ = [
     "sasa_resnet26",
     "sasa_resnet38",
     "sasa_resnet50",
+    "vit_b16",
+    "vit_s16",
+    "vit_ti16",
 ]
 
 _MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -94,6 +119,14 @@ _MODELS: dict[str, Callable[..., nn.Module]] = {
         resnet50_bam,
         resnet50_cbam,
         resnet50_se,
+        halonet_h0,
+        halonet_h1,
+        halonet_h2,
+        halonet_h3,
+        halonet_h4,
+        halonet_h5,
+        halonet_h6,
+        halonet_h7,
         mobilenet_v2,
         mobilenet_v2_cbam,
         mobilenet_v2_coordinate,
@@ -117,6 +150,9 @@ _MODELS: dict[str, Callable[..., nn.Module]] = {
         san15_patchwise,
         san19_pairwise,
         san19_patchwise,
+        vit_b16,
+        vit_s16,
+        vit_ti16,
     )
 }
 

@@ -37,6 +37,17 @@ __all__ = [
 # Classification ---------------------------------------------------------------------
 
 
+def _conv(
+    in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1
+) -> nn.Conv2d:
+    """A convolution without bias, with the official code's start."""
+    conv = nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False
+    )
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
 class AxialBlock(nn.Module):
     """1x1 convolution, attention along the height, along the width, 1x1 convolution.
 
@@ -60,7 +71,7 @@ class AxialBlock(nn.Module):
     ) -> None:
         super().__init__()
         out_channels = width * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.conv1 = _conv(in_channels, width)
         self.bn1 = nn.BatchNorm2d(width)
         self.height = PositionSensitiveAxialAttention2d(
             width, width, num_heads, size[0], "height"
@@ -68,13 +79,13 @@ class AxialBlock(nn.Module):
         self.width = PositionSensitiveAxialAttention2d(
             width, width, num_heads, size[1], "width", stride
         )
-        self.conv2 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.conv2 = _conv(width, out_channels)
         self.bn2 = nn.BatchNorm2d(out_channels)
         nn.init.zeros_(self.bn2.weight)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+                _conv(in_channels, out_channels, stride=stride),
                 nn.BatchNorm2d(out_channels),
             )
 
@@ -119,7 +130,7 @@ class AxialResNet(nn.Module):
             check_divisible("size", side, "the stride of the network", 32)
         self.in_channels = in_channels
         self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, width, 7, 2, 3, bias=False),
+            _conv(in_channels, width, 7, 2),
             nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.MaxPool2d(3, 2, 1),
@@ -178,7 +189,7 @@ def axial_resnet26s(
         TypeError: A size that is not an integer.
         ValueError: Sizes that do not fit.
 
-    Source: section 4 of [wang2020] and its official PyTorch code.
+    Source: section 4 of [wang2020] and its official PyTorch code. Chapter: far/axial.
     """
     return AxialResNet(DEPTHS[26], num_classes, in_channels, width, num_heads, size)
 
@@ -208,7 +219,10 @@ class CAAHead(nn.Module):
         TypeError: A size that is not an integer.
         ValueError: A size below 1.
 
-    Source: section 3 of [huang2022] and its official code.
+    In training a batch needs two images: the branch of the mean has a batch norm, and
+    one image gives it one number per channel.
+
+    Source: [huang2022] and its official code. Chapter: far/channelized.
     """
 
     def __init__(
@@ -326,6 +340,6 @@ def caa_resnet50(
     Differences from the official code: the auxiliary head, which is used in training
     only, is left out.
 
-    Source: section 3 of [huang2022] and its official code.
+    Source: [huang2022] and its official code. Chapter: far/channelized.
     """
     return CAANet(num_classes, in_channels, width, channels, depth, channel_attention)
