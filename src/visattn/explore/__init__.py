@@ -6,10 +6,13 @@ importing this package costs nothing beyond torch.
 
 from visattn.explore._glue import glue
 from visattn.explore._page import Explorer
+from visattn.explore.axial_explorer import axial_explorer
 from visattn.explore.explorer import attention_explorer
 from visattn.explore.gate_explorer import gate_explorer
+from visattn.explore.halo_explorer import halo_explorer
 from visattn.explore.live import LiveView, live
 from visattn.explore.maps import attention_grid, heatmap, overlay, photo
+from visattn.explore.memory_calculator import memory_calculator
 from visattn.explore.picture import Picture, show
 from visattn.explore.relation_explorer import relation_explorer
 from visattn.explore.style import (
@@ -35,10 +38,13 @@ __all__ = [
     "Picture",
     "attention_explorer",
     "attention_grid",
+    "axial_explorer",
     "gate_explorer",
     "glue",
+    "halo_explorer",
     "heatmap",
     "live",
+    "memory_calculator",
     "overlay",
     "photo",
     "relation_explorer",

@@ -37,29 +37,67 @@ def check_attention(attention: object) -> Tensor:
     if len(shape) != 5 or 0 in shape or shape[1:3] != shape[3:]:
         hint = "; take one image of the batch, [0]" if len(shape) == 6 else ""
         raise ValueError(f"attention must be [N, H, W, H, W], got shape {shape}{hint}")
-    if not attention.is_floating_point():
-        raise ValueError(f"attention must be float, got dtype {attention.dtype}")
-    slack = _SLACK.get(attention.dtype, 2e-2)
-    attention = attention.detach().cpu().double()
-    if not attention.isfinite().all():
-        bad = tuple(torch.nonzero(~attention.isfinite())[0].tolist())
-        value = attention[bad].item()
-        raise ValueError(f"attention must be finite, got {value} at index {bad}")
-    if attention.min() < -slack:
+    weights = check_weights("attention", attention)
+    check_sums(weights, attention.dtype)
+    return weights
+
+
+def check_weights(name: str, weights: Tensor) -> Tensor:
+    """Return weights of a softmax as float64 on the CPU; their sums are not checked."""
+    if not weights.is_floating_point():
+        raise ValueError(f"{name} must be float, got dtype {weights.dtype}")
+    slack = _SLACK.get(weights.dtype, 2e-2)
+    weights = weights.detach().cpu().double()
+    if not weights.isfinite().all():
+        bad = tuple(torch.nonzero(~weights.isfinite())[0].tolist())
+        value = weights[bad].item()
+        raise ValueError(f"{name} must be finite, got {value} at index {bad}")
+    if weights.min() < -slack:
         raise ValueError(
-            f"attention weights must be >= 0, got a smallest value of "
-            f"{attention.min().item():.4g}"
+            f"the weights of {name} must be >= 0, got a smallest value of "
+            f"{weights.min().item():.4g}"
         )
-    attention = attention.clamp(min=0)
-    total = attention.sum(dim=(-2, -1))  # [N, H, W]
-    wrong = ((total - 1).abs() > slack) & (total > slack)
+    return weights.clamp(min=0)
+
+
+def check_sums(weights: Tensor, kind: torch.dtype) -> None:
+    """Refuse weights [N, H, W, ., .] of which a query's do not sum to 1, or to 0."""
+    total = weights.sum(dim=(-2, -1))  # [N, H, W]
+    wrong = wrong_sums(total, kind)
     if wrong.any():
         head, row, col = torch.nonzero(wrong)[0].tolist()
         raise ValueError(
             f"the weights of a query must sum to 1 (or 0 where all is masked), got "
             f"{total[head, row, col].item():.4g} for head {head}, query ({row}, {col})"
         )
-    return attention
+
+
+def wrong_sums(total: Tensor, kind: torch.dtype) -> Tensor:
+    """Where a sum of weights is neither 1 nor, with everything masked, 0."""
+    slack = _SLACK.get(kind, 2e-2)
+    return ((total - 1).abs() > slack) & (total > slack)
+
+
+def check_gates(name: str, gates: object, most: int) -> Tensor:
+    """Return gates [N, length] in float64, or say what is wrong with them."""
+    if not isinstance(gates, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(gates).__name__}")
+    shape = tuple(gates.shape)
+    if len(shape) not in (1, 2) or 0 in shape or shape[-1] > most:
+        raise ValueError(
+            f"{name} must be [length] or [N, length] with a length up to {most}, "
+            f"got shape {shape}"
+        )
+    if not gates.is_floating_point():
+        raise ValueError(f"{name} must be float, got dtype {gates.dtype}")
+    gates = gates.detach().cpu().double()
+    low, high = gates.min().item(), gates.max().item()
+    if not (low >= 0 and high <= 1):  # also false for NaN
+        raise ValueError(
+            f"{name} must lie in [0, 1], as a sigmoid gives them, got values from "
+            f"{low:.4g} to {high:.4g}"
+        )
+    return gates.reshape(-1, shape[-1])
 
 
 def check_query(query: Sequence[int], height: int, width: int) -> tuple[int, int]:

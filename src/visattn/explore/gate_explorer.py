@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from visattn.explore._checks import check_image, check_query
+from visattn.explore._checks import check_gates, check_image, check_query
 from visattn.explore._page import (
     Explorer,
     colour_table,
@@ -67,8 +67,8 @@ def gate_explorer(
     """
     alt = check_alt(alt)
     picture = check_image(image)
-    rows = _check_gates("gate_rows", gate_rows)  # [N, H]
-    columns = _check_gates("gate_columns", gate_columns)  # [N, W]
+    rows = check_gates("gate_rows", gate_rows, MAX_GATES)  # [N, H]
+    columns = check_gates("gate_columns", gate_columns, MAX_GATES)  # [N, W]
     if len(rows) != len(columns):
         raise ValueError(
             f"gate_rows and gate_columns must have as many channels, got {len(rows)} "
@@ -100,28 +100,6 @@ def gate_explorer(
     hint = "both gates can be drawn here."
     html = page(data, fallback._repr_html_(), "gate_explorer.js", hint)
     return Explorer(html, alt)
-
-
-def _check_gates(name: str, gates: object) -> Tensor:
-    """Return [N, length] in float64, or say what is wrong with it."""
-    if not isinstance(gates, Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(gates).__name__}")
-    shape = tuple(gates.shape)
-    if len(shape) not in (1, 2) or 0 in shape or shape[-1] > MAX_GATES:
-        raise ValueError(
-            f"{name} must be [length] or [N, length] with a length up to {MAX_GATES}, "
-            f"got shape {shape}"
-        )
-    if not gates.is_floating_point():
-        raise ValueError(f"{name} must be float, got dtype {gates.dtype}")
-    gates = gates.detach().cpu().double()
-    low, high = gates.min().item(), gates.max().item()
-    if not (low >= 0 and high <= 1):  # also false for NaN
-        raise ValueError(
-            f"{name} must lie in [0, 1], as a sigmoid gives them, got values from "
-            f"{low:.4g} to {high:.4g}"
-        )
-    return gates.reshape(-1, shape[-1])
 
 
 def _check_labels(names: Sequence[str] | None, channels: int) -> list[str]:
