@@ -127,7 +127,7 @@ def axial_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit, an unknown axis.
 
-    Source: section 3 of [wang2020].
+    Source: section 3 of [wang2020]. Chapter: far/axial.
     """
     _check(q, k, v, axis)
     if axis == "height":
@@ -177,7 +177,7 @@ class AxialAttention2d(nn.Module):
         TypeError: A size that is not an integer.
         ValueError: Heads that do not divide out_channels, an unknown axis.
 
-    Source: section 3 of [wang2020].
+    Source: section 3 of [wang2020]. Chapter: far/axial.
 
     Example:
         >>> import torch
@@ -342,7 +342,7 @@ def position_sensitive_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit, an unknown axis.
 
-    Source: section 3 of [wang2020].
+    Source: section 3 of [wang2020]. Chapter: far/axial.
     """
     _check_sensitive(q, k, v, (rel_query, rel_key, rel_value), axis)
     if axis == "height":
@@ -401,7 +401,7 @@ class PositionSensitiveAxialAttention2d(nn.Module):
     Differences from the official code: there the offsets of the query and value tables
     are mirrored; `visattn.convert` turns the tables round.
 
-    Source: section 3 of [wang2020].
+    Source: section 3 of [wang2020]. Chapter: far/axial.
 
     Example:
         >>> import torch
@@ -570,12 +570,12 @@ def channelized_axial_attention_loop(
                 hidden = hidden + product / len(products)
             for weight in weights[:-1]:
                 hidden = F.leaky_relu(weight @ hidden, 0.2)
-            beta = torch.sigmoid(weights[-1] @ hidden) if len(weights) else 1.0
+            gate = torch.sigmoid(weights[-1] @ hidden) if len(weights) else 1.0
             pixels = []
             for s in range(len(across)):
                 y = v.new_zeros(C)
                 for p in range(L):
-                    y = y + beta * products[s * L + p]
+                    y = y + gate * products[s * L + p]
                 pixels.append(y)
             lines.append(torch.stack(pixels))
         images.append(torch.stack(lines))
@@ -591,13 +591,13 @@ def channelized_axial_attention(
 ) -> Float[Tensor, "B H W C"]:
     r"""Axial attention with a gate for each line of queries and each channel.
 
-    .. math:: Y_{ijc} = \beta_{ic} \sum_k \alpha_{ijkc}, \qquad \alpha_{ijkc} =
-        A_{ijk} V_{kjc}, \qquad \beta_i = \sigma\Big(W_L\, \lambda \cdots \lambda\,
+    .. math:: Y_{ijc} = g_{ic} \sum_k \alpha_{ijkc}, \qquad \alpha_{ijkc} =
+        A_{ijk} V_{kjc}, \qquad g_i = \sigma\Big(W_L\, \lambda \cdots \lambda\,
         W_1 \frac{1}{W H} \sum_{j,k} \alpha_{ijk}\Big) \qquad \text{(height)}
 
-    with the leaky ReLU lambda of slope 0.2. The gate beta does not depend on the summed
+    with the leaky ReLU lambda of slope 0.2. The gate g does not depend on the summed
     index k, so it can be taken out of the sum: what runs is axial attention, and then a
-    gate on its own output. Nothing of the size of alpha is made.
+    gate on its own output. Nothing of the size of the products alpha is made.
 
     Args:
         attention: A [B, H, W, L], the weights along the axis.
@@ -612,7 +612,7 @@ def channelized_axial_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit, an unknown axis.
 
-    Source: section 3 of [huang2022].
+    Source: [huang2022] and its official code. Chapter: far/channelized.
     """
     _check_channelized(attention, v, weights, axis)
     if axis == "width":
@@ -673,7 +673,7 @@ class ChannelizedAxialAttention2d(nn.Module):
     groups of lines; here the gate is taken out of the sum. As released, it fails with
     the gate on; its declared activation is the leaky ReLU of slope 0.2, used here.
 
-    Source: section 3 of [huang2022].
+    Source: [huang2022] and its official code. Chapter: far/channelized.
 
     Example:
         >>> import torch

@@ -110,7 +110,7 @@ def non_local_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit.
 
-    Source: eq. 1 and 2 of [wang2018], embedded Gaussian.
+    Source: eq. 1 and 3 of [wang2018], embedded Gaussian. Chapter: far/non_local.
     """
     _check_non_local(q, k, v)
     (H, W), (height, width) = q.shape[2:4], k.shape[2:4]
@@ -143,10 +143,10 @@ class NonLocal2d(nn.Module):
 
     The batch norm starts at zero, so that a new block changes nothing. The official
     code divides the logits; the paper's formula does not. The pooling is of the input,
-    as in the official code; a widely used port pools keys and values instead, which is
-    not the same.
+    as in the paper's formula for it and in the official code; a widely used port pools
+    keys and values instead, as a sentence of the paper says, which is not the same.
 
-    Source: section 3 of [wang2018].
+    Source: section 3 of [wang2018]. Chapter: far/non_local.
 
     Example:
         >>> import torch
@@ -307,7 +307,7 @@ def criss_cross_attention(
         TypeError: Not floating-point tensors, different dtypes.
         ValueError: Shapes that do not fit.
 
-    Source: section 3 of [huang2019ccnet].
+    Source: section 3 of [huang2019ccnet]. Chapter: far/non_local.
     """
     _check_cross(q, k, v)
     H, W = q.shape[2:4]
@@ -341,7 +341,7 @@ class CrissCrossAttention2d(nn.Module):
 
     The factor gamma starts at zero, so that a new block changes nothing.
 
-    Source: section 3 of [huang2019ccnet].
+    Source: section 3 of [huang2019ccnet]. Chapter: far/non_local.
 
     Example:
         >>> import torch
