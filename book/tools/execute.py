@@ -36,7 +36,16 @@ from dependencies import Package, chapter_code
 CACHE = "_build/.jupyter_cache"
 KEYS = f"{EXECUTED}/keys.json"
 REPORT = f"{REPORTS}/notebooks.xml"
-VERSIONED = ("torch", "numpy", "matplotlib", "pillow", "ipywidgets", "ipykernel")
+VERSIONED = (
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "matplotlib",
+    "pillow",
+    "ipywidgets",
+    "ipykernel",
+)
 WORKERS = 2
 # One thread per worker: two workers on two cores, and the same sums on every machine.
 QUIET = {
@@ -256,11 +265,12 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"executed {len(todo)} chapters in {time.monotonic() - started:.0f} s")
     now = {name: kept[name] for name in kept.keys() & keys.keys() - reasons.keys()}
     now |= {page.docname: keys[page.docname] for page in todo}
-    write_keys(root, now)
     if code:
+        write_keys(root, now)
         say("a chapter failed; nothing is built")
         return code
     fill_cache(root, [page for page in known if page.docname in now])
+    write_keys(root, now)  # the last step: what the cache refuses is not up to date
     return 0
 
 

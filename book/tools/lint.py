@@ -106,7 +106,7 @@ GROUND = frozenset({"einops", "jaxtyping", "numpy", "torch", "triton"})
 
 # Mechanisms that stand in the package, with their tests, before their chapter does.
 # The entry goes when the chapter and its exercises come.
-AWAITING_CHAPTER = frozenset({"axial", "non_local"})
+AWAITING_CHAPTER: frozenset[str] = frozenset()
 
 # Split, so that this file is not its own first finding.
 BANNED_TEXT = {
@@ -881,7 +881,7 @@ def _lint_exercises(chapter: Chapter, names: Collection[str] | None) -> Found:
         yield 1, f"{len(starts)} exercises; at least {EXERCISES}"
     if starts and names is None:
         yield 1, "visattn.exercises.names() cannot be read; the names stay unchecked"
-    for at, end in zip(starts, [*starts[1:], len(chapter.items)], strict=True):
+    for at, end in itertools.pairwise([*starts, len(chapter.items)]):
         group = [chapter.items[at]]
         section = group[0].section
         for item in chapter.items[at + 1 : end]:

@@ -249,6 +249,11 @@ FAULTS = {
     "never referred to": ("{eq}`eq-toy-two`", "below", "'eq-toy-two' is never"),
     # exercises
     "two exercises": (exercise(3), "", "2 exercises; at least 3"),
+    "no exercises": (
+        "\n".join(exercise(number) for number in (1, 2, 3)),
+        "",
+        "0 exercises; at least 3",
+    ),
     "no label": (":label: ex-toy-1\n", "", "has no :label:"),
     "no stars": ("⭐ Number 1", "Number 1", "1 to 3 stars"),
     "four stars": ("⭐ Number 1", "⭐⭐⭐⭐ Number 1", "1 to 3 stars"),
