@@ -17,7 +17,6 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
 from visattn.kernels._precision import without_autocast
 from visattn.kernels._transforms import refuse_tangent
@@ -229,21 +228,3 @@ def _backward(ctx, g):  # type: ignore[no-untyped-def]
 
 
 shifted_local_attention.register_autograd(_backward, setup_context=_setup)
-
-
-@register_flop_formula(torch.ops.visattn.shifted_local_attention)
-def _flops(  # type: ignore[no-untyped-def]
-    q, k, v, rows, cols, kernel_size, masked, *, out_shape=None, **kwargs
-) -> int:
-    """Two operations a multiply-add: logits, values and the two tables."""
-    B, H, W, D = q
-    return int(2 * B * H * W * D * (2 * kernel_size**2 + kernel_size))
-
-
-@register_flop_formula(torch.ops.visattn.shifted_local_attention_backward)
-def _backward_flops(  # type: ignore[no-untyped-def]
-    g, q, k, v, rows, cols, kernel_size, masked, *, out_shape=None, **kwargs
-) -> int:
-    """The logits once more, and four times as many for the gradients."""
-    B, H, W, D = q
-    return int(2 * B * H * W * D * (5 * kernel_size**2 + 3 * kernel_size))
