@@ -1,4 +1,4 @@
-"""Autocast reaches into operators of our own, and would round their logits."""
+"""The precision that operators of our own work in: autocast would change it."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,6 +9,12 @@ from torch import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Half precision is worked on in float32, chunk by chunk."""
+    half = dtype in (torch.float16, torch.bfloat16)
+    return torch.float32 if half else dtype
 
 
 def without_autocast(

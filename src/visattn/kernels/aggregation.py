@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from visattn.kernels._precision import working_dtype
 from visattn.kernels._transforms import refuse_tangent
 
 _CHUNK = {"cpu": 262_144, "cuda": 64_000_000}  # elements that are worked on at once
@@ -91,12 +92,6 @@ def _fold(x: Tensor, reach: int, axis: int) -> Tensor:
     after = x.narrow(axis, reach + length, reach).flip(axis)
     inside.narrow(axis, length - 1 - reach, reach).add_(after)
     return inside
-
-
-def working_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Half precision is worked on in float32, chunk by chunk."""
-    half = dtype in (torch.float16, torch.bfloat16)
-    return torch.float32 if half else dtype
 
 
 def chunks(

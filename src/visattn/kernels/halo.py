@@ -14,121 +14,24 @@ n blocks of one chunk, m rows of query places in one chunk.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from visattn.kernels._precision import without_autocast
+from visattn.kernels._blocks import Axis, Cut, matrices
+from visattn.kernels._precision import without_autocast, working_dtype
 from visattn.kernels._transforms import refuse_tangent
-from visattn.kernels.local import FORBIDDEN, _blocks, _working_dtype
 
 _CHUNK = {"cpu": 1_300_000, "cuda": 64_000_000}  # numbers that are worked on at once
-
-
-@dataclass(frozen=True)
-class Axis:
-    """How one axis of a map is cut into blocks of queries and neighbourhoods."""
-
-    length: int
-    block: int
-    halo: int
-    stride: int
-
-    @property
-    def count(self) -> int:
-        """Blocks."""
-        return -(-self.length // self.block)
-
-    @property
-    def places(self) -> int:
-        """Queries of a block."""
-        return self.block // self.stride
-
-    @property
-    def side(self) -> int:
-        """Keys of a neighbourhood."""
-        return self.block + 2 * self.halo
-
-    @property
-    def pad(self) -> tuple[int, int]:
-        """Padding before and after the map, so that every neighbourhood is full."""
-        return self.halo, self.count * self.block - self.length + self.halo
-
-    @property
-    def tiles(self) -> int:
-        """Tiles of block size that hold the padded axis."""
-        return self.count - 1 - (-self.side // self.block)
-
-    def offsets(self, device: torch.device) -> Tensor:
-        """Key minus query for each place of a block: [M, U]."""
-        query = torch.arange(self.places, device=device) * self.stride
-        return torch.arange(self.side, device=device) - self.halo - query[:, None]
-
-    def border(self, like: Tensor) -> Tensor:
-        """FORBIDDEN at the key places of each block outside the image: [count, U]."""
-        first = torch.arange(self.count, device=like.device)[:, None] * self.block
-        place = first - self.halo + torch.arange(self.side, device=like.device)
-        outside = (place < 0) | (place >= self.length)
-        zeros = torch.zeros(outside.shape, dtype=like.dtype, device=like.device)
-        return zeros.masked_fill(outside, FORBIDDEN)
 
 
 Part = tuple[slice, slice, slice]
 """Images, rows of blocks, rows of query places."""
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """How a map is cut: its two axes."""
-
-    tall: Axis
-    wide: Axis
-
-    def queries(self, x: Tensor) -> Tensor:
-        """[B, H', W', D] -> [B, I, J, M, M, D]; zeros where a block leaves the map."""
-        right = self.wide.count * self.wide.places - x.shape[2]
-        bottom = self.tall.count * self.tall.places - x.shape[1]
-        x = F.pad(x, (0, 0, 0, right, 0, bottom))
-        x = x.unflatten(2, (self.wide.count, self.wide.places))
-        x = x.unflatten(1, (self.tall.count, self.tall.places))
-        return x.transpose(2, 3)
-
-    def map(self, x: Tensor, height: int, width: int) -> Tensor:
-        """[B, I, J, M, M, D] -> [B, H', W', D]: the inverse of `queries`."""
-        x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-        return x[:, :height, :width]
-
-    def keys(self, x: Tensor) -> Tensor:
-        """[B, H, W, D] -> a view [B, I, J, U, U, D] of the map padded with zeros."""
-        x = F.pad(x, (0, 0, *self.wide.pad, *self.tall.pad))
-        x = x.unfold(1, self.tall.side, self.tall.block)
-        x = x.unfold(2, self.wide.side, self.wide.block)  # [B, I, J, D, U, U]
-        return x.movedim(3, 5)
-
-    def sums(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Zeros for `add_keys`: a padded map, cut into tiles [B, I', J', b, b, D]."""
-        tall, wide = self.tall, self.wide
-        shape = (tall.tiles, wide.tiles, tall.block, wide.block, x.shape[-1])
-        return x.new_zeros((x.shape[0], *shape), dtype=dtype)
-
-    def add_keys(self, sums: Tensor, parts: Tensor, first: int) -> None:
-        """Add neighbourhoods [b, i, J, U, U, D], the first in block row ``first``."""
-        b1, b2, rows = self.tall.block, self.wide.block, parts.shape[1]
-        for u in range(0, self.tall.side, b1):
-            for w in range(0, self.wide.side, b2):
-                tile = parts[:, :, :, u : u + b1, w : w + b2]
-                i, j = first + u // b1, w // b2
-                place = sums[:, i : i + rows, j : j + self.wide.count]
-                place[:, :, :, : tile.shape[3], : tile.shape[4]].add_(tile)
-
-    def sums_to_map(self, sums: Tensor) -> Tensor:
-        """[B, I', J', b, b, D] -> [B, H, W, D]: `keys` undone, overlaps added."""
-        top, left = self.tall.halo, self.wide.halo
-        x = sums.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-        return x[:, top : top + self.tall.length, left : left + self.wide.length]
+class _Cut(Cut):
+    """Chunks of blocks, of large ones some rows of queries."""
 
     def chunks(self, B: int, dims: int, device: torch.device) -> Iterator[Part]:
         """Parts whose logits and neighbourhoods fit into one chunk."""
@@ -233,15 +136,15 @@ def halo_attention(
         masked: Whether keys outside the image are forbidden; else they are zeros.
         scale: Factor of the queries.
     """
-    dtype = _working_dtype(q.dtype)
+    dtype = working_dtype(q.dtype)
     cut = _cut(k, rows, cols, block, halo)
     position = _Position(cut, rows.to(dtype), cols.to(dtype), masked)
     queries, keys, values = cut.queries(q), cut.keys(k), cut.keys(v)
     y = queries.new_empty((*queries.shape[:-1], v.shape[-1]))
     for part in cut.chunks(len(q), k.shape[-1] + v.shape[-1], q.device):
         b, i, x = part
-        q_n = _blocks(queries[b, i, :, x], dtype) * scale
-        k_n, v_n = _blocks(keys[b, i], dtype), _blocks(values[b, i], dtype)
+        q_n = matrices(queries[b, i, :, x], dtype) * scale
+        k_n, v_n = matrices(keys[b, i], dtype), matrices(values[b, i], dtype)
         attention = position.weights(q_n, k_n, part)
         y_part = y[b, i, :, x]
         y_part.copy_((attention @ v_n).view(y_part.shape))
@@ -278,7 +181,7 @@ def halo_attention_backward(
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of `halo_attention` for the cotangent ``g``."""
-    dtype = _working_dtype(q.dtype)
+    dtype = working_dtype(q.dtype)
     cut = _cut(k, rows, cols, block, halo)
     position = _Position(cut, rows.to(dtype), cols.to(dtype), masked)
     gs, queries = cut.queries(g), cut.queries(q)
@@ -288,9 +191,9 @@ def halo_attention_backward(
     d_rows, d_cols = torch.zeros_like(position.rows), torch.zeros_like(position.cols)
     for part in cut.chunks(len(q), k.shape[-1] + v.shape[-1], q.device):
         b, i, x = part
-        g_n = _blocks(gs[b, i, :, x], dtype)
-        q_n = _blocks(queries[b, i, :, x], dtype) * scale
-        k_n, v_n = _blocks(keys[b, i], dtype), _blocks(values[b, i], dtype)
+        g_n = matrices(gs[b, i, :, x], dtype)
+        q_n = matrices(queries[b, i, :, x], dtype) * scale
+        k_n, v_n = matrices(keys[b, i], dtype), matrices(values[b, i], dtype)
         attention = position.weights(q_n, k_n, part)  # [n, m*M, U*U]
 
         cut.add_keys(d_v[b], (attention.mT @ g_n).view(values[b, i].shape), i.start)

@@ -13,123 +13,48 @@ neighbourhood, I J rows and columns of blocks, n blocks of one chunk.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from visattn.kernels._precision import without_autocast
+from visattn.kernels._blocks import FORBIDDEN, Axis, Cut, matrices
+from visattn.kernels._precision import without_autocast, working_dtype
 from visattn.kernels._transforms import refuse_tangent
-
-FORBIDDEN = -1e30
-"""Added to a forbidden logit: for logits of a sane size the weight is exactly zero."""
 
 _CHUNK = {"cpu": 1_300_000, "cuda": 64_000_000}  # logits that are worked on at once
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """How a map is cut into blocks of queries and neighbourhoods of keys."""
-
-    H: int
-    W: int
-    K: int
-    M: int
-
-    @property
-    def tall(self) -> int:
-        """Rows of blocks."""
-        return -(-self.H // self.M)
-
-    @property
-    def wide(self) -> int:
-        """Columns of blocks."""
-        return -(-self.W // self.M)
-
-    @property
-    def side(self) -> int:
-        """Side of a neighbourhood."""
-        return self.M + self.K - 1
-
-    def queries(self, x: Tensor) -> Tensor:
-        """[B, H, W, D] -> [B, I, J, M, M, D]; zeros where a block leaves the map."""
-        x = F.pad(
-            x, (0, 0, 0, self.wide * self.M - self.W, 0, self.tall * self.M - self.H)
-        )
-        x = x.unflatten(2, (self.wide, self.M)).unflatten(1, (self.tall, self.M))
-        return x.transpose(2, 3)
-
-    def map(self, x: Tensor) -> Tensor:
-        """[B, I, J, M, M, D] -> [B, H, W, D]: the inverse of `queries`."""
-        x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-        return x[:, : self.H, : self.W]
-
-    def keys(self, x: Tensor) -> Tensor:
-        """[B, H, W, D] -> a view [B, I, J, U, U, D] of the map padded with zeros."""
-        reach = self.K // 2
-        right = self.wide * self.M - self.W + reach
-        bottom = self.tall * self.M - self.H + reach
-        x = F.pad(x, (0, 0, reach, right, reach, bottom))
-        x = x.unfold(1, self.side, self.M).unfold(
-            2, self.side, self.M
-        )  # [B, I, J, D, U, U]
-        return x.movedim(3, 5)
-
-    def sums(self, x: Tensor) -> Tensor:
-        """Zeros for `add_keys`: a padded map, cut into blocks [B, I', J', M, M, D]."""
-        more = -(-self.side // self.M) - 1
-        B, D = x.shape[0], x.shape[-1]
-        return x.new_zeros(B, self.tall + more, self.wide + more, self.M, self.M, D)
-
-    def add_keys(self, sums: Tensor, parts: Tensor, first: int) -> None:
-        """Add neighbourhoods [b, i, J, U, U, D], the first in block row ``first``."""
-        M, rows = self.M, parts.shape[1]
-        for u in range(0, self.side, M):
-            for w in range(0, self.side, M):
-                tile = parts[:, :, :, u : u + M, w : w + M]
-                i, j = first + u // M, w // M
-                place = sums[:, i : i + rows, j : j + self.wide]
-                place[:, :, :, : tile.shape[3], : tile.shape[4]].add_(tile)
-
-    def sums_to_map(self, sums: Tensor) -> Tensor:
-        """[B, I', J', M, M, D] -> [B, H, W, D]: `keys` undone, overlaps added."""
-        reach = self.K // 2
-        x = sums.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-        return x[:, reach : reach + self.H, reach : reach + self.W]
+class _Cut(Cut):
+    """Square blocks, all queries asked, a halo of half a window."""
 
     def offsets(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Row of the offset table for each (query place, key place), and if it is one.
 
         [M, U]; query place m and key place u of one axis are u - m - K//2 apart.
         """
-        m = torch.arange(self.M, device=device)[:, None]
-        index = torch.arange(self.side, device=device) - m
-        return index.clamp(0, self.K - 1), (index >= 0) & (index < self.K)
-
-    def border(self, count: int, length: int, like: Tensor) -> Tensor:
-        """FORBIDDEN at the key places of each block outside the image: [count, U]."""
-        place = torch.arange(count, device=like.device)[:, None] * self.M - self.K // 2
-        place = place + torch.arange(self.side, device=like.device)
-        outside = (place < 0) | (place >= length)
-        zeros = torch.zeros(outside.shape, dtype=like.dtype, device=like.device)
-        return zeros.masked_fill(outside, FORBIDDEN)
+        K = 2 * self.tall.halo + 1
+        m = torch.arange(self.tall.places, device=device)[:, None]
+        index = torch.arange(self.tall.side, device=device) - m
+        return index.clamp(0, K - 1), (index >= 0) & (index < K)
 
     def chunks(self, B: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
         """Slices over B and over block rows whose logits fit into one chunk."""
         room = _CHUNK.get(device.type, _CHUNK["cuda"])
-        rows = max(1, room // (self.wide * self.M**2 * self.side**2))
-        images = max(1, rows // self.tall)
-        rows = min(rows, self.tall)
+        tall, wide = self.tall, self.wide
+        logits = wide.count * tall.block**2 * tall.side**2  # of one row of blocks
+        rows = max(1, room // logits)
+        images = max(1, rows // tall.count)
+        rows = min(rows, tall.count)
         for b in range(0, B, images):
-            for i in range(0, self.tall, rows):
-                yield slice(b, min(b + images, B)), slice(i, min(i + rows, self.tall))
+            for i in range(0, tall.count, rows):
+                yield slice(b, min(b + images, B)), slice(i, min(i + rows, tall.count))
 
 
 def _cut(H: int, W: int, K: int) -> _Cut:
     """Blocks of 4 queries a side; of 7 on a small map that they fit exactly."""
     side = 7 if max(H, W) <= 14 and H % 7 == 0 and W % 7 == 0 else 4
-    return _Cut(H, W, K, min(side, max(H, W)))
+    M = min(side, max(H, W))
+    return _Cut(Axis(H, M, K // 2, 1), Axis(W, M, K // 2, 1))
 
 
 class _Position:
@@ -143,14 +68,14 @@ class _Position:
         self.window = window.masked_fill(~self.valid, FORBIDDEN)  # [M, U]
         self.border_rows = self.border_cols = None
         if masked:
-            self.border_rows = cut.border(cut.tall, cut.H, rows)  # [I, U]
-            self.border_cols = cut.border(cut.wide, cut.W, rows)  # [J, U]
+            self.border_rows = cut.tall.border(rows)  # [I, U]
+            self.border_cols = cut.wide.border(rows)  # [J, U]
 
     def weights(
         self, q: Tensor, k: Tensor, lead: tuple[int, int, int], first: int
     ) -> Tensor:
         """Attention of n = prod(lead) blocks: q [n, M*M, D], k [n, U*U, D]."""
-        M, U = self.cut.M, self.cut.side
+        M, U = self.cut.tall.block, self.cut.tall.side
         places = q.unflatten(1, (M, M))  # [n, M, M, D]
         row = torch.einsum("nxyd,xud->nxyu", places[..., : self.half], self.rows)
         col = torch.einsum("nxyd,ywd->nxyw", places[..., self.half :], self.cols)
@@ -168,7 +93,7 @@ class _Position:
 
     def gradients(self, q: Tensor, g: Tensor, d_rows: Tensor, d_cols: Tensor) -> Tensor:
         """From gradients g [n, M*M, U*U] of the logits: that of q; tables are added."""
-        M, U = self.cut.M, self.cut.side
+        M, U = self.cut.tall.block, self.cut.tall.side
         places = q.unflatten(1, (M, M))
         g = g.view(-1, M, M, U, U)
         g_row, g_col = g.sum(-1), g.sum(-2)  # [n, M, M, U]
@@ -188,17 +113,6 @@ class _Position:
         table = torch.zeros(like.shape, dtype=d_places.dtype, device=like.device)
         table.index_add_(0, self.index[self.valid], d_places[self.valid])
         return table.to(like.dtype)
-
-
-def _blocks(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A chunk [b, i, J, M, M, D] as one matrix for each block: [n, M*M, D]."""
-    return x.to(dtype).flatten(3, 4).flatten(0, 2)
-
-
-def _working_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Half precision is worked on in float32, chunk by chunk."""
-    half = dtype in (torch.float16, torch.bfloat16)
-    return torch.float32 if half else dtype
 
 
 @torch.library.custom_op("visattn::local_attention", mutates_args=())
@@ -223,18 +137,18 @@ def local_attention(
         kernel_size: Side K of the window, odd.
         masked: Whether keys outside the image are forbidden; else they are zeros.
     """
-    dtype = _working_dtype(q.dtype)
+    dtype = working_dtype(q.dtype)
     B, H, W, _ = q.shape
     cut = _cut(H, W, kernel_size)
     position = _Position(cut, rows.to(dtype), cols.to(dtype), masked)
     queries, keys, values = cut.queries(q), cut.keys(k), cut.keys(v)
     y = torch.empty_like(queries, memory_format=torch.contiguous_format)
     for b, i in cut.chunks(B, q.device):
-        q_n, k_n, v_n = (_blocks(x[b, i], dtype) for x in (queries, keys, values))
-        lead = (b.stop - b.start, i.stop - i.start, cut.wide)
+        q_n, k_n, v_n = (matrices(x[b, i], dtype) for x in (queries, keys, values))
+        lead = (b.stop - b.start, i.stop - i.start, cut.wide.count)
         attention = position.weights(q_n, k_n, lead, i.start)
         y[b, i] = (attention @ v_n).view(y[b, i].shape).to(y.dtype)
-    return cut.map(y).contiguous()
+    return cut.map(y, H, W).contiguous()
 
 
 @local_attention.register_fake
@@ -263,22 +177,22 @@ def local_attention_backward(
     masked: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of `local_attention` for the cotangent ``g``."""
-    dtype = _working_dtype(q.dtype)
+    dtype = working_dtype(q.dtype)
     B, H, W, _ = q.shape
     cut = _cut(H, W, kernel_size)
     position = _Position(cut, rows.to(dtype), cols.to(dtype), masked)
     gs, queries = cut.queries(g), cut.queries(q)
     keys, values = cut.keys(k), cut.keys(v)
     d_q = torch.empty_like(queries, memory_format=torch.contiguous_format)
-    d_k, d_v = cut.sums(k.to(dtype)), cut.sums(v.to(dtype))
+    d_k, d_v = cut.sums(k, dtype), cut.sums(v, dtype)
     d_rows, d_cols = torch.zeros_like(position.rows), torch.zeros_like(position.cols)
     for b, i in cut.chunks(B, q.device):
-        g_n, q_n = _blocks(gs[b, i], dtype), _blocks(queries[b, i], dtype)
-        k_n, v_n = _blocks(keys[b, i], dtype), _blocks(values[b, i], dtype)
-        lead = (b.stop - b.start, i.stop - i.start, cut.wide)
+        g_n, q_n = matrices(gs[b, i], dtype), matrices(queries[b, i], dtype)
+        k_n, v_n = matrices(keys[b, i], dtype), matrices(values[b, i], dtype)
+        lead = (b.stop - b.start, i.stop - i.start, cut.wide.count)
         attention = position.weights(q_n, k_n, lead, i.start)  # [n, M*M, U*U]
 
-        shape = (*lead, cut.side, cut.side, v_n.shape[-1])
+        shape = (*lead, cut.tall.side, cut.wide.side, v_n.shape[-1])
         cut.add_keys(d_v[b], (attention.mT @ g_n).view(shape), i.start)
         d_logits = g_n @ v_n.mT
         d_logits -= (d_logits * attention).sum(dim=-1, keepdim=True)
@@ -288,7 +202,7 @@ def local_attention_backward(
         d_q_n += position.gradients(q_n, d_logits, d_rows, d_cols)
         d_q[b, i] = d_q_n.view(d_q[b, i].shape).to(d_q.dtype)
     return (
-        cut.map(d_q).contiguous(),
+        cut.map(d_q, H, W).contiguous(),
         cut.sums_to_map(d_k).to(
             k.dtype, memory_format=torch.contiguous_format, copy=True
         ),

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from visattn.kernels._precision import without_autocast
+from visattn.kernels._precision import without_autocast, working_dtype
 from visattn.kernels._transforms import refuse_tangent
-from visattn.kernels.aggregation import Windows, chunks, working_dtype
+from visattn.kernels.aggregation import Windows, chunks
 
 
 @torch.library.custom_op("visattn::window_moments", mutates_args=())

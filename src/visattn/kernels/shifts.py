@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from visattn.kernels._precision import without_autocast
+from visattn.kernels._blocks import FORBIDDEN
+from visattn.kernels._precision import without_autocast, working_dtype
 from visattn.kernels._transforms import refuse_tangent
-from visattn.kernels.aggregation import Windows, working_dtype
+from visattn.kernels.aggregation import Windows
 
-FORBIDDEN = -1e30
 _CHUNK = {"cpu": 131_072, "cuda": 64_000_000}  # numbers of one map worked on at once
 
 

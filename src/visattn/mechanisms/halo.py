@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visattn.kernels import halo as kernel
+from visattn.kernels._blocks import Axis
 from visattn.kernels._precision import without_autocast
 from visattn.kernels._transforms import needs_plain_form
 from visattn.mechanisms._checks import (
@@ -163,8 +164,8 @@ def _windows(
     if given in (torch.float16, torch.bfloat16):
         q, k, v = q.float(), k.float(), v.float()
     H, W = k.shape[2:4]
-    tall = kernel.Axis(H, block_size, halo_size, stride)
-    wide = kernel.Axis(W, block_size, halo_size, stride)
+    tall = Axis(H, block_size, halo_size, stride)
+    wide = Axis(W, block_size, halo_size, stride)
     pad = (0, 0, *wide.pad, *tall.pad)
     keys, values = (
         F.pad(x, pad).unfold(2, tall.side, block_size).unfold(3, wide.side, block_size)
@@ -193,7 +194,7 @@ def _windows(
 
 
 def _vectors(
-    table: Tensor, axis: kernel.Axis, reach: int | None = None
+    table: Tensor, axis: Axis, reach: int | None = None
 ) -> Float[Tensor, "M U D"]:
     """Position vectors of an axis; ``reach`` is the offset of the last row."""
     reach = axis.side - 1 if reach is None else reach
@@ -218,7 +219,7 @@ def _chunks(
         if border == "mask":  # what no query may see need not be there
             block = min(block, -(-length // stride) * stride)
             halo = 0 if block >= length else min(halo, length - 1)
-        axes.append(kernel.Axis(length, block, halo, stride))
+        axes.append(Axis(length, block, halo, stride))
     vectors = []
     for axis, table in zip(axes, (relative_height, relative_width), strict=True):
         if table is None:

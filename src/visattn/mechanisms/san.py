@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from visattn.kernels import aggregation as kernel
 from visattn.kernels import patches
+from visattn.kernels._precision import working_dtype
 from visattn.kernels._transforms import needs_plain_form
 from visattn.mechanisms._checks import (
     check_divisible,
@@ -798,7 +799,7 @@ def _fold_norm(
     options: tuple[int, int, int, bool],
 ) -> tuple[Tensor, Tensor]:
     """Scale and shift of each channel of the concatenation; statistics move along."""
-    dtype = kernel.working_dtype(psi.dtype)
+    dtype = working_dtype(psi.dtype)
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None
