@@ -22,6 +22,7 @@ from visattn.mechanisms.axial import (
     ChannelizedAxialAttention2d,
     PositionSensitiveAxialAttention2d,
 )
+from visattn.models._layers import conv, conv_stem
 from visattn.models.resnet import DEPTHS, Bottleneck, ResNet
 
 __all__ = [
@@ -35,17 +36,6 @@ __all__ = [
 
 
 # Classification ---------------------------------------------------------------------
-
-
-def _conv(
-    in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1
-) -> nn.Conv2d:
-    """A convolution without bias, with the official code's start."""
-    conv = nn.Conv2d(
-        in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False
-    )
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return conv
 
 
 class AxialBlock(nn.Module):
@@ -71,7 +61,7 @@ class AxialBlock(nn.Module):
     ) -> None:
         super().__init__()
         out_channels = width * self.expansion
-        self.conv1 = _conv(in_channels, width)
+        self.conv1 = conv(in_channels, width)
         self.bn1 = nn.BatchNorm2d(width)
         self.height = PositionSensitiveAxialAttention2d(
             width, width, num_heads, size[0], "height"
@@ -79,13 +69,13 @@ class AxialBlock(nn.Module):
         self.width = PositionSensitiveAxialAttention2d(
             width, width, num_heads, size[1], "width", stride
         )
-        self.conv2 = _conv(width, out_channels)
+        self.conv2 = conv(width, out_channels)
         self.bn2 = nn.BatchNorm2d(out_channels)
         nn.init.zeros_(self.bn2.weight)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                _conv(in_channels, out_channels, stride=stride),
+                conv(in_channels, out_channels, stride=stride),
                 nn.BatchNorm2d(out_channels),
             )
 
@@ -129,12 +119,7 @@ class AxialResNet(nn.Module):
         for side in self.size:
             check_divisible("size", side, "the stride of the network", 32)
         self.in_channels = in_channels
-        self.stem = nn.Sequential(
-            _conv(in_channels, width, 7, 2),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.MaxPool2d(3, 2, 1),
-        )
+        self.stem = conv_stem(in_channels, width)
         stages, channels = [], width
         height, across = (side // 4 for side in self.size)
         for stage, depth in enumerate(depths):

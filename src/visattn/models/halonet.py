@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from visattn.mechanisms._checks import check_divisible, check_map, check_positive
 from visattn.mechanisms.halo import Border, HaloAttention2d
+from visattn.models._layers import conv, conv_stem
 
 __all__ = [
     "HaloBlock",
@@ -65,25 +66,6 @@ FAMILY = (
     Family(10, 3, 4.0, 3.5, 26, 2048, 600),
 )
 NUM_HEADS = (4, 8, 8, 8)
-
-
-def _conv(
-    in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1
-) -> nn.Conv2d:
-    conv = nn.Conv2d(
-        in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False
-    )
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return conv
-
-
-def _stem(in_channels: int, width: int) -> nn.Module:
-    return nn.Sequential(
-        _conv(in_channels, width, 7, 2),
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
-        nn.MaxPool2d(3, 2, 1),
-    )
 
 
 def _channels(width: int, ratio: float, name: str) -> int:
@@ -141,7 +123,7 @@ class HaloBlock(nn.Module):
             num_heads=num_heads,
         )
         check_divisible("width", width, "num_heads", num_heads)
-        self.conv1 = _conv(in_channels, width)
+        self.conv1 = conv(in_channels, width)
         self.bn1 = nn.BatchNorm2d(width)
         self.attention = HaloAttention2d(
             width,
@@ -154,12 +136,12 @@ class HaloBlock(nn.Module):
             border,
         )
         self.bn2 = nn.BatchNorm2d(value_channels)
-        self.conv3 = _conv(value_channels, out_channels)
+        self.conv3 = conv(value_channels, out_channels)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                _conv(in_channels, out_channels, stride=stride),
+                conv(in_channels, out_channels, stride=stride),
                 nn.BatchNorm2d(out_channels),
             )
 
@@ -211,7 +193,7 @@ class HaloNet(nn.Module):
         width: int = 64,
         num_heads: Sequence[int] = NUM_HEADS,
         border: Border = "mask",
-        stem: Callable[[int, int], nn.Module] = _stem,
+        stem: Callable[[int, int], nn.Module] = conv_stem,
     ) -> None:
         super().__init__()
         check_positive(num_classes=num_classes, in_channels=in_channels, width=width)
@@ -249,7 +231,7 @@ class HaloNet(nn.Module):
         if features is not None:
             check_positive(features=features)
             self.head = nn.Sequential(
-                _conv(channels, features), nn.BatchNorm2d(features), nn.ReLU()
+                conv(channels, features), nn.BatchNorm2d(features), nn.ReLU()
             )
             channels = features
         self.classifier = nn.Linear(channels, num_classes)
