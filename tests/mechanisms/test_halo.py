@@ -508,6 +508,7 @@ def test_transforms_find_the_plain_form(randn, transform):
     torch.testing.assert_close(run(ours), expected)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 def test_tangent_of_a_cotangent_is_refused(randn):
     inputs = make(randn, 4, 4, 4, 1, 2, 2)
     y = halo_attention(*inputs, 2, 1)
